@@ -1,0 +1,131 @@
+import type { IncomingMessage } from 'node:http'
+import { isPromise, type App, type LayerDescription, type Middleware } from './app.ts'
+import { guardBody } from './body.ts'
+import { SecretMissingError, StackOrderError } from './errors.ts'
+import { locationOf, urlMap, type Mapped } from './url-map.ts'
+
+/** `unknown` where `Has` holds all of `Needs`, else a text that names what is missing. */
+export type Met<Needs, Has> = [Has] extends [Needs]
+  ? unknown
+  : `needs, above it, the layer that adds req.${Exclude<keyof Needs, keyof Has> & string}`
+
+/** The request that the controller of a `Builder` gets, to type a controller in another file. */
+export type RequestOf<B> = B extends Builder<infer Req> ? Req : never
+
+type AnyMiddleware = Middleware & LayerDescription
+
+type Step =
+  | { readonly kind: 'use'; readonly layer: AnyMiddleware }
+  | { readonly kind: 'map'; readonly location: string; readonly app: App }
+
+const notFound: App = () => [404, { 'content-type': 'text/plain; charset=utf-8' }, 'Not Found\n']
+
+/** What an app that a Builder made prints as, for the stack that it is mapped into. */
+const listings = new WeakMap<App<never>, string>()
+
+/**
+ * A stack of middleware around a controller, as Rack's Builder:
+ *
+ * ```ts
+ * const app = new Builder().use(cookies({ secret })).use(session()).run(controller)
+ * ```
+ *
+ * The request goes through the layers from the first to the last, the response back from the last to the
+ * first. Layers are built once, by `run`. The type of the request grows with what each layer adds.
+ */
+export class Builder<Req extends IncomingMessage = IncomingMessage> {
+  readonly #steps: Step[] = []
+  readonly #added: Set<string>
+  #controller: App<never> | undefined
+
+  declare protected readonly request: Req
+
+  constructor() {
+    this.#added = new Set()
+  }
+
+  /**
+   * Adds a layer below the ones that are there.
+   *
+   * @throws {StackOrderError} a layer needs what no layer above it adds. A layer of your own that adds a
+   *   property which another one names in its `needs` says so: `Object.assign(layer, { adds: ['user'] })`
+   * @throws {SecretMissingError} a layer seals cookies, and `cookies()` above it has no secret
+   */
+  use<Inner = Req, Outer = Req>(middleware: ((app: App<Inner>) => App<Outer>) & Met<Outer, Req>): Builder<Req & Inner> {
+    const layer = middleware as unknown as AnyMiddleware
+    if (typeof layer !== 'function') {
+      throw new StackOrderError(`use() takes a middleware, a function from an app to an app, and not ${typeof layer}.`)
+    }
+    for (const need of layer.needs ?? []) {
+      if (this.#added.has(need)) continue
+      if (need === 'cookies.secret' && this.#added.has('cookies')) throw new SecretMissingError()
+      throw new StackOrderError(
+        `${layer.name || 'This layer'} needs, above it, the layer that adds req.${need.split('.')[0]}` +
+          `${need.startsWith('cookies') ? ': use(cookies({ secret })) first' : ''}.`,
+      )
+    }
+    for (const added of layer.adds ?? []) this.#added.add(added)
+    this.#steps.push({ kind: 'use', layer })
+    return this as unknown as Builder<Req & Inner>
+  }
+
+  /**
+   * Gives the paths below a prefix to an app of their own, as Rack's URLMap: the longest prefix on a segment
+   * boundary wins. Inside, `req.url` is the rest and `req.scriptName` the prefix. Layers that `build` uses
+   * concern these paths alone; layers that are used after `map` do not.
+   *
+   * @param location `'/admin'`, or with a host `'http://example.org/admin'`
+   */
+  map(location: string, build: (builder: Builder<Req & Mapped>) => App<Req & Mapped> | Builder): Builder<Req> {
+    locationOf(location)
+    const inner = new Builder<Req & Mapped>()
+    for (const added of this.#added) inner.#added.add(added)
+    const built = build(inner)
+    this.#steps.push({ kind: 'map', location, app: built instanceof Builder ? built.run() : (built as unknown as App) })
+    return this
+  }
+
+  /**
+   * Ends the stack with the controller and builds it.
+   *
+   * @param app the controller; without one, what no `map` took is a 404
+   */
+  run(app?: App<Req>): App {
+    this.#controller = app
+    let built = guarded((app ?? notFound) as unknown as App)
+    for (let i = this.#steps.length - 1; i >= 0; i--) {
+      const step = this.#steps[i] as Step
+      if (step.kind === 'use') {
+        built = step.layer(built)
+        continue
+      }
+      // maps side by side are one table, so that the longest prefix wins whatever their order
+      const table = [step]
+      for (let above = this.#steps[i - 1]; above?.kind === 'map'; above = this.#steps[i - 1]) {
+        table.unshift(above)
+        i--
+      }
+      built = urlMap(table, built)
+    }
+    listings.set(built, this.toString())
+    return built
+  }
+
+  /** The stack, one layer a line, in the order in which a request goes through it. */
+  toString(): string {
+    const lines = this.#steps.map((step) => {
+      if (step.kind === 'use') return `use ${step.layer.name || '(anonymous)'}`
+      const inner = listings.get(step.app) ?? `run ${step.app.name || '(anonymous)'}`
+      return `map ${step.location}\n${inner.replace(/^/gm, '  ')}`
+    })
+    if (this.#controller) lines.push(`run ${this.#controller.name || '(anonymous)'}`)
+    return lines.join('\n')
+  }
+}
+
+function guarded(app: App): App {
+  return (req) => {
+    const response = app(req)
+    return isPromise(response) ? response.then(guardBody) : guardBody(response)
+  }
+}

@@ -1,0 +1,55 @@
+import type { RackHeaders, RackResponse } from './app.ts'
+import { getHeader, getHeaderLines, withHeader } from './headers.ts'
+import { warnOnce } from './warning.ts'
+
+/** Headers by which a shared cache would keep a response, whatever Cache-Control says to browsers (RFC 9213). */
+const SHARED_CACHE_HEADERS = ['cdn-cache-control', 'surrogate-control'] as const
+
+/**
+ * Keeps a response out of shared caches that depends on the session (OWASP ASVS 5.0, 14.3.2): it varies by
+ * the cookie, and where there is a session it is private.
+ */
+export function makePrivate(response: RackResponse, hasSession: boolean): RackResponse {
+  const [status, headers, body] = response
+  const varied = withVary(headers, 'cookie')
+  const kept = hasSession ? withoutSharedCaching(varied) : varied
+  return kept === headers ? response : [status, kept, body]
+}
+
+/** The headers with one more name in Vary, where it is not there yet. */
+export function withVary(headers: RackHeaders, name: string): RackHeaders {
+  const names = getHeaderLines(headers, 'vary').join(', ')
+  if (names === '') return withHeader(headers, 'vary', name)
+  const has = names.split(',').map((one) => one.trim().toLowerCase())
+  return has.includes(name) || has.includes('*') ? headers : withHeader(headers, 'vary', `${names}, ${name}`)
+}
+
+function withoutSharedCaching(headers: RackHeaders): RackHeaders {
+  const directives = directivesOf(getHeaderLines(headers, 'cache-control').join(', '))
+  const kept = directives.filter((one) => !/^(public|private|s-maxage)\s*(=|$)/i.test(one))
+  let shared = directives.some((one) => /^(public|s-maxage)\s*(=|$)/i.test(one))
+  let result = headers
+  if (!(directives.length === 1 && directives[0]?.toLowerCase() === 'private')) {
+    result = withHeader(headers, 'cache-control', [...kept, 'private'].join(', '))
+  }
+  for (const name of SHARED_CACHE_HEADERS) {
+    if (getHeader(result, name) === undefined) continue
+    result = withHeader(result, name, undefined)
+    shared = true
+  }
+  if (shared) {
+    warnOnce(
+      'LUGGAGE_RACK_SHARED_CACHE',
+      'A response that depends on a session asked to be kept by shared caches (public, s-maxage, ' +
+        'CDN-Cache-Control or Surrogate-Control). It was sent as private. Do not read the session where a ' +
+        'response is for everybody.',
+    )
+  }
+  return result
+}
+
+/** Splits at commas outside of quotes. */
+function directivesOf(value: string): string[] {
+  const directives = value.match(/(?:[^,"]|"(?:\\.|[^"\\])*"?)+/g) ?? []
+  return directives.map((one) => one.trim()).filter((one) => one !== '')
+}

@@ -1,0 +1,340 @@
+import type { IncomingMessage } from 'node:http'
+import { parseCookie, stringifySetCookie, type Cookies } from 'cookie'
+import type { RackResponse } from './app.ts'
+import { attributesOf, checkCookie, type CookieOptions, type SameSite } from './cookie-options.ts'
+import { CookieOverflowError, SessionCommittedError } from './errors.ts'
+import { getHeaderLines, withHeader } from './headers.ts'
+import { copyJson, type JsonValue } from './json.ts'
+import { purposeOf, type Keyring } from './keyring.ts'
+import { hostOf, isSecure } from './request.ts'
+import { warnOnce } from './warning.ts'
+
+/** A jar of cookies: what the browser sent, and what this request wrote. Reads see this request's own writes. */
+export interface Jar<Value, Written = Value> extends Iterable<[name: string, value: Value]> {
+  /** The cookie's value, or `undefined`. Of several cookies of one name the first counts. */
+  get(name: string): Value | undefined
+  has(name: string): boolean
+  /**
+   * Sends a cookie. Setting the value that the browser has, without an expiry, sends nothing.
+   *
+   * @throws {InvalidOptionError} for attributes that no browser accepts
+   * @throws {SessionCommittedError} after the response was made
+   */
+  set(name: string, value: Written, options?: CookieOptions): this
+  /**
+   * Makes the browser forget a cookie that it sent; one that it did not send is left alone. The path, domain
+   * and partition must be those it was set with, else the browser keeps it.
+   *
+   * @returns the value that it had
+   */
+  delete(name: string, options?: CookieOptions): Value | undefined
+  /** How many cookies there are. */
+  readonly size: number
+  /** The cookies as an ordinary object. */
+  toObject(): Record<string, Value>
+  /** Cookies that the browser can read and nobody can change: any JSON value, with Rails' signature. */
+  readonly signed: SealedJar
+  /** Cookies that only this application can read: any JSON value, encrypted as Rails does. */
+  readonly encrypted: SealedJar
+  /** The same jar, whose cookies last 20 years, as Rails has it (browsers cut that to about 400 days). */
+  readonly permanent: Jar<Value, Written>
+}
+
+/** A jar of signed or encrypted cookies. What was tampered with, or has ended, reads as `undefined`. */
+export type SealedJar = Jar<JsonValue, unknown>
+
+/** `req.cookies`. Iterates in the order of the request. */
+export type CookieJar = Jar<string>
+
+/** Browsers keep 4096 bytes of a cookie's name and value (RFC 6265bis, section 5.6). */
+const MAX_COOKIE_BYTES = 4096
+
+const TWENTY_YEARS = 20 * 365.25 * 24 * 3600 * 1000
+
+/** What a stack's jars share. */
+export interface JarConfig {
+  readonly keyring: Keyring
+  readonly sameSite: SameSite | null | ((req: IncomingMessage) => SameSite | null | undefined)
+  readonly clock: () => number
+}
+
+const asIs = (value: string): string => value
+
+/** The jar of one request. The header is not parsed until somebody looks, and a value not decoded until read. */
+export class RequestJar implements CookieJar {
+  readonly config: JarConfig
+  readonly #req: IncomingMessage
+  #sent: Cookies | undefined
+  #written: Map<string, string | undefined> | undefined
+  #lines: Map<string, string> | undefined
+  #committed = false
+
+  constructor(req: IncomingMessage, config: JarConfig) {
+    this.#req = req
+    this.config = config
+  }
+
+  get(name: string): string | undefined {
+    if (this.#written?.has(name)) return this.#written.get(name)
+    const raw = this.#cookies()[name]
+    return raw === undefined ? undefined : decode(raw)
+  }
+
+  has(name: string): boolean {
+    return this.get(name) !== undefined
+  }
+
+  /** Whether the browser sent a cookie of this name. */
+  sent(name: string): boolean {
+    return this.#cookies()[name] !== undefined
+  }
+
+  /**
+   * The values that the browser sent under one name, as they stood in the header, the first `limit` of them:
+   * a subdomain can toss a cookie of the same name before ours.
+   */
+  rawValues(name: string, limit: number): string[] {
+    const first = this.#cookies()[name]
+    if (first === undefined) return []
+    const header = this.#req.headers.cookie ?? ''
+    const needle = `${name}=`
+    if (header.indexOf(needle) === header.lastIndexOf(needle)) return [first]
+    const values: string[] = []
+    for (const pair of header.split(';')) {
+      const value = parseCookie(pair, { decode: asIs })[name]
+      if (value !== undefined && values.push(value) === limit) break
+    }
+    return values
+  }
+
+  set(name: string, value: string, options: CookieOptions = {}): this {
+    if (typeof value !== 'string') {
+      throw new TypeError(
+        `The cookie ${name} takes a string. For other values use cookies.signed or cookies.encrypted.`,
+      )
+    }
+    const sameSite = options.sameSite === undefined ? this.#sameSite() : options.sameSite
+    checkCookie(name, { ...options, sameSite })
+    const persists = options.expires !== undefined || options.maxAge !== undefined
+    if (!persists && this.get(name) === value && this.sent(name) && !this.#written?.has(name)) return this
+    this.#write(name, value, { ...options, sameSite })
+    return this
+  }
+
+  delete(name: string, options: CookieOptions = {}): string | undefined {
+    const value = this.get(name)
+    if (value !== undefined) this.expire(name, options)
+    return value
+  }
+
+  /** Makes the browser forget a cookie, whether or not it was sent. */
+  expire(name: string, options: CookieOptions): void {
+    const sameSite = options.sameSite === undefined ? this.#sameSite() : options.sameSite
+    const secure = options.secure === true || /^__(Secure|Host)-/i.test(name)
+    this.#write(name, undefined, { ...options, sameSite, secure, maxAge: 0, expires: new Date(0) })
+  }
+
+  get size(): number {
+    return this.#names().length
+  }
+
+  *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
+    for (const name of this.#names()) yield [name, this.get(name) as string]
+  }
+
+  toObject(): Record<string, string> {
+    return Object.fromEntries(this)
+  }
+
+  get signed(): SealedJar {
+    return new ChainedJar<JsonValue, unknown>(this, 'signed', false)
+  }
+
+  get encrypted(): SealedJar {
+    return new ChainedJar<JsonValue, unknown>(this, 'encrypted', false)
+  }
+
+  get permanent(): Jar<string> {
+    return new ChainedJar<string, string>(this, 'plain', true)
+  }
+
+  /** The response with the cookies that were written. From now on writes throw. */
+  commit(response: RackResponse): RackResponse {
+    this.#committed = true
+    if (this.#lines === undefined || this.#lines.size === 0) return response
+    const [status, headers, body] = response
+    const lines = [...getHeaderLines(headers, 'set-cookie'), ...this.#lines.values()]
+    return [status, withHeader(headers, 'set-cookie', lines), body]
+  }
+
+  /** From now on writes throw; nothing was sent. */
+  close(): void {
+    this.#committed = true
+  }
+
+  #cookies(): Cookies {
+    return (this.#sent ??= parseCookie(this.#req.headers.cookie ?? '', { decode: asIs }))
+  }
+
+  #names(): string[] {
+    const names = new Set<string>()
+    // an object would list names that are numbers first
+    for (const pair of (this.#req.headers.cookie ?? '').split(';')) {
+      for (const name in parseCookie(pair, { decode: asIs })) names.add(name)
+    }
+    for (const [name, value] of this.#written ?? []) {
+      if (value === undefined) names.delete(name)
+      else names.add(name)
+    }
+    return [...names]
+  }
+
+  #sameSite(): SameSite | null {
+    const { sameSite } = this.config
+    return (typeof sameSite === 'function' ? sameSite(this.#req) : sameSite) ?? null
+  }
+
+  #write(name: string, value: string | undefined, options: CookieOptions): void {
+    if (this.#committed) throw new SessionCommittedError(`The cookie ${name} was written`)
+    const attributes = attributesOf(this.#req, options)
+    ;(this.#written ??= new Map()).set(name, value)
+    this.#lines ??= new Map()
+    // a browser tells cookies apart by these three (RFC 6265, section 5.3)
+    const identity = `${name};${attributes.domain ?? ''};${attributes.path}`
+    if (attributes.secure === true && value !== undefined && !this.#maySendSecure()) {
+      this.#lines.delete(identity)
+      warnOnce(
+        'LUGGAGE_RACK_SECURE_COOKIE',
+        `The cookie ${name} is secure and the request came over plain http, so it was not sent. ` +
+          'Behind a proxy that ends TLS, say whom to trust with forwarded({ trust }).',
+      )
+      return
+    }
+    this.#lines.set(identity, stringifySetCookie({ ...attributes, name, value: value ?? '' }))
+  }
+
+  /** An onion service is encrypted without TLS, as Rails has it. */
+  #maySendSecure(): boolean {
+    return isSecure(this.#req) || hostOf(this.#req).endsWith('.onion')
+  }
+}
+
+/** A jar that leads to a request's jar: through a seal, or with a long life, or both. */
+class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written> {
+  readonly #jar: RequestJar
+  readonly #kind: 'plain' | 'signed' | 'encrypted'
+  readonly #permanent: boolean
+
+  constructor(jar: RequestJar, kind: 'plain' | 'signed' | 'encrypted', permanent: boolean) {
+    this.#jar = jar
+    this.#kind = kind
+    this.#permanent = permanent
+  }
+
+  get(name: string): Value | undefined {
+    const value = this.#jar.get(name)
+    return value === undefined ? undefined : this.#open(name, value)
+  }
+
+  has(name: string): boolean {
+    return this.get(name) !== undefined
+  }
+
+  set(name: string, value: Written, options: CookieOptions = {}): this {
+    const { clock } = this.#jar.config
+    const lasting = this.#permanent ? { ...options, expires: new Date(clock() + TWENTY_YEARS) } : options
+    if (this.#kind === 'plain') {
+      this.#jar.set(name, value as string, lasting)
+      return this
+    }
+    const content = copyJson(value, `cookies.${this.#kind}.${name}`)
+    const { maxAge, expires } = lasting
+    const expiresAt = maxAge === undefined ? expires?.getTime() : clock() + maxAge * 1000
+    const message = this.#seal(content, { purpose: purposeOf(name), expiresAt })
+    checkSize(name, message, content)
+    this.#jar.set(name, message, lasting)
+    return this
+  }
+
+  delete(name: string, options?: CookieOptions): Value | undefined {
+    const value = this.get(name)
+    this.#jar.delete(name, options)
+    return value
+  }
+
+  get size(): number {
+    return [...this].length
+  }
+
+  *[Symbol.iterator](): IterableIterator<[name: string, value: Value]> {
+    for (const [name, message] of this.#jar) {
+      const value = this.#open(name, message)
+      if (value !== undefined) yield [name, value]
+    }
+  }
+
+  toObject(): Record<string, Value> {
+    return Object.fromEntries(this)
+  }
+
+  get signed(): SealedJar {
+    return new ChainedJar<JsonValue, unknown>(this.#jar, 'signed', this.#permanent)
+  }
+
+  get encrypted(): SealedJar {
+    return new ChainedJar<JsonValue, unknown>(this.#jar, 'encrypted', this.#permanent)
+  }
+
+  get permanent(): Jar<Value, Written> {
+    return new ChainedJar<Value, Written>(this.#jar, this.#kind, true)
+  }
+
+  #seal(value: JsonValue, options: { purpose: string; expiresAt: number | undefined }): string {
+    const { keyring } = this.#jar.config
+    return this.#kind === 'signed'
+      ? keyring.verifier.generate(value, options)
+      : keyring.encryptor.encryptAndSign(value, options)
+  }
+
+  #open(name: string, message: string): Value | undefined {
+    if (this.#kind === 'plain') return message as Value
+    const { keyring, clock } = this.#jar.config
+    const codec = this.#kind === 'signed' ? keyring.verifier : keyring.encryptor
+    return codec.open(message, { purpose: purposeOf(name), now: clock() })?.value as Value | undefined
+  }
+}
+
+/**
+ * Refuses a sealed cookie that browsers would drop.
+ *
+ * @throws {CookieOverflowError} it names the size and the largest keys, never a value
+ */
+export function checkSize(name: string, message: string, content: JsonValue): void {
+  // the three characters of base64 that are escaped take three bytes each
+  let size = name.length + message.length
+  if (size * 3 <= MAX_COOKIE_BYTES) return
+  size = name.length + encodeURIComponent(message).length
+  if (size <= MAX_COOKIE_BYTES) return
+  const sizes = Object.entries(typeof content === 'object' && content !== null ? content : {})
+    .map(([key, value]) => ({ key, bytes: Buffer.byteLength(JSON.stringify(value)) }))
+    .toSorted((a, b) => b.bytes - a.bytes)
+  const largest = sizes.slice(0, 3).map(({ key, bytes }) => `${key} (${bytes} bytes)`)
+  throw new CookieOverflowError(name, size, largest)
+}
+
+function decode(raw: string): string {
+  if (!raw.includes('%')) return raw
+  try {
+    return decodeURIComponent(raw)
+  } catch {
+    return raw
+  }
+}
+
+/**
+ * The value of a sealed cookie as it stood in the header, decoded; `undefined` for another spelling than the
+ * one that is sent. `%2b` is `%2B` to a decoder, and a sealed value has one spelling only.
+ */
+export function decodeSealed(raw: string): string | undefined {
+  return /%[\dA-F]?[a-f]/.test(raw) ? undefined : decode(raw)
+}

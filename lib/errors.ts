@@ -1,0 +1,133 @@
+/**
+ * Every error that luggage-rack itself throws has a stable `code`; its message says what to do. No message
+ * holds a secret, a session id or session data.
+ */
+export class RackError extends Error {
+  readonly code: string
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/** `ERR_INVALID_OPTION`: an option, or a combination of options, that cannot work. Change the option it names. */
+export class InvalidOptionError extends RackError {
+  constructor(message: string) {
+    super('ERR_INVALID_OPTION', message)
+  }
+}
+
+/** `ERR_STACK_ORDER`: a layer needs what no layer above it adds. `use` the layer it names first. */
+export class StackOrderError extends RackError {
+  constructor(message: string) {
+    super('ERR_STACK_ORDER', message)
+  }
+}
+
+/** `ERR_SECRET_MISSING`: something is to be signed or encrypted, and `cookies()` was given no secret. */
+export class SecretMissingError extends RackError {
+  constructor() {
+    super(
+      'ERR_SECRET_MISSING',
+      'cookies() has no secret to sign and encrypt with. Pass one of at least 32 characters, for example ' +
+        'cookies({ secret: process.env.SECRET_KEY_BASE }), and see that the variable is set.',
+    )
+  }
+}
+
+/** `ERR_SECRET_TOO_SHORT`: a secret of fewer than 32 characters (bytes) can be guessed. Make a longer one. */
+export class SecretTooShortError extends RackError {
+  constructor(length: number) {
+    super(
+      'ERR_SECRET_TOO_SHORT',
+      `A secret must have at least 32 characters, and this one has ${length}. Make one with: ` +
+        `node -p "require('node:crypto').randomBytes(64).toString('hex')"`,
+    )
+  }
+}
+
+/** `ERR_COOKIE_OVERFLOW`: a signed or encrypted cookie is larger than 4096 bytes, which browsers drop. Store less. */
+export class CookieOverflowError extends RackError {
+  constructor(name: string, size: number, largest: readonly string[]) {
+    const keys = largest.length > 0 ? ` Its largest keys: ${largest.join(', ')}.` : ''
+    super(
+      'ERR_COOKIE_OVERFLOW',
+      `The cookie ${name} would take ${size} bytes, and browsers keep at most 4096.${keys} ` +
+        'Keep less in it, or keep the session in a server-side store.',
+    )
+  }
+}
+
+/** `ERR_SESSION_NOT_AWAITED`: a key was set on `req.session` itself. Write `const session = await req.session`. */
+export class SessionNotAwaitedError extends RackError {
+  constructor(key: string) {
+    super(
+      'ERR_SESSION_NOT_AWAITED',
+      `"${key}" was set on req.session, which is a handle and not the hash. Await it first: ` +
+        'const session = await req.session',
+    )
+  }
+}
+
+/**
+ * `ERR_SESSION_COMMITTED`: the session or the cookie jar was written, or the session first awaited, after the
+ * response was made, when nothing can be sent any more. Do it before the controller returns.
+ */
+export class SessionCommittedError extends RackError {
+  constructor(what: string) {
+    super(
+      'ERR_SESSION_COMMITTED',
+      `${what} after the response was made, when it can no longer be saved or sent. ` +
+        'Do it before the controller returns its response.',
+    )
+  }
+}
+
+/** `ERR_SESSION_DESTROYED`: the session was written after `req.session.destroy()`. Use `reset()` to go on with a new one. */
+export class SessionDestroyedError extends RackError {
+  constructor() {
+    super(
+      'ERR_SESSION_DESTROYED',
+      'The session was destroyed in this request and takes no more writes. To go on with a new one, ' +
+        'call req.session.reset() instead of destroy().',
+    )
+  }
+}
+
+/**
+ * `ERR_SESSION_UNAVAILABLE`: the store failed, the session reads as empty because of
+ * `onStoreError: 'anonymous'`, and a write was refused rather than lost. `cause` is the store's error.
+ */
+export class SessionUnavailableError extends RackError {
+  constructor(cause: unknown) {
+    super(
+      'ERR_SESSION_UNAVAILABLE',
+      'The session store failed, so this request has no session to write to. See the cause.',
+      { cause },
+    )
+  }
+}
+
+/** `ERR_INVALID_RESPONSE`: an app returned what is not `[status, headers, body]`, or a body of something else than text and bytes. */
+export class InvalidResponseError extends RackError {
+  constructor(message: string) {
+    super('ERR_INVALID_RESPONSE', message)
+  }
+}
+
+/**
+ * `ERR_SESSION_VALUE`: a value that JSON cannot carry was put into the session, or into a sealed cookie.
+ * The message names its path. Convert it (a Date to a string, a Map to an object).
+ */
+export class SessionValueError extends TypeError {
+  readonly code = 'ERR_SESSION_VALUE'
+
+  constructor(path: string, what: string) {
+    super(
+      `${path} is ${what}, which JSON cannot carry. Store strings, numbers, booleans, null, lists and plain objects.`,
+    )
+    this.name = 'SessionValueError'
+  }
+}

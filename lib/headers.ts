@@ -1,0 +1,41 @@
+import type { RackHeaders } from './app.ts'
+
+type Value = RackHeaders[string]
+
+/** The value of a header, whatever the letter case of its name. `name` is in lower case. */
+export function getHeader(headers: RackHeaders, name: string): Value {
+  const value = headers[name]
+  if (value !== undefined) return value
+  for (const key in headers) {
+    if (key.length === name.length && key.toLowerCase() === name) {
+      const found = headers[key]
+      if (found !== undefined) return found
+    }
+  }
+  return undefined
+}
+
+/** All values of a header as one list, whatever the letter case of its names. */
+export function getHeaderLines(headers: RackHeaders, name: string): string[] {
+  const lines: string[] = []
+  for (const key in headers) {
+    const value = headers[key]
+    if (value === undefined || key.length !== name.length || key.toLowerCase() !== name) continue
+    if (typeof value === 'object') lines.push(...value)
+    else lines.push(String(value))
+  }
+  return lines
+}
+
+/**
+ * A copy of the headers with one replaced, added or, for `undefined`, removed. The headers that came in are
+ * not changed: an app may return the same frozen constant every time.
+ */
+export function withHeader(headers: RackHeaders, name: string, value: Value): RackHeaders {
+  const copy: Record<string, Value> = {}
+  for (const key in headers) {
+    if (key.length !== name.length || key.toLowerCase() !== name) copy[key] = headers[key]
+  }
+  if (value !== undefined) copy[name] = value
+  return copy
+}

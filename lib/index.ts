@@ -1,0 +1,32 @@
+export type { App, Awaitable, LayerDescription, Middleware, RackBody, RackHeaders, RackResponse } from './app.ts'
+export { Builder, type RequestOf } from './builder.ts'
+export type { CommitMessage, CommitOutcome, LoadMessage, LoadOutcome } from './channels.ts'
+export type { CookieJar, Jar, SealedJar } from './cookie-jar.ts'
+export type { CookieDomain, CookieOptions, SameSite } from './cookie-options.ts'
+export * from './errors.ts'
+export type { JsonValue } from './json.ts'
+export { KeyGenerator, type KeyGeneratorOptions } from './key-generator.ts'
+export type { KeyringOptions, Secret } from './keyring.ts'
+export { toListener, type Listener, type ListenerOptions } from './listener.ts'
+export { MessageEncryptor, type MessageEncryptorOptions } from './message-encryptor.ts'
+export { MessageVerifier, type MessageVerifierOptions } from './message-verifier.ts'
+export type { Forwarded } from './request.ts'
+export type { PerRequest, SessionCookieOptions, SessionRequestOptions } from './session-config.ts'
+export type { Session, SessionHandle } from './session-handle.ts'
+export type { SessionChanges, SessionData } from './session-hash.ts'
+export { SessionId } from './session-id.ts'
+export type { LoadedSession, OpenedSeal, SavedSession, Sealer, SessionStore, StoreContext } from './session-store.ts'
+export type { Mapped } from './url-map.ts'
+export { cookies, type CookiesOptions } from '../middleware/cookies.ts'
+export { session, type SessionOptions } from '../middleware/session.ts'
+export {
+  AbstractStore,
+  type DeleteOptions,
+  type RenewableStore,
+  type StoredSession,
+  type StoreOptions,
+  type TouchableStore,
+  type WriteOptions,
+} from '../stores/abstract-store.ts'
+export { CookieStore, type CookieStoreOptions } from '../stores/cookie-store.ts'
+export { MemoryStore, type MemoryStoreOptions } from '../stores/memory-store.ts'

@@ -1,0 +1,120 @@
+import { InvalidOptionError, SecretMissingError, SecretTooShortError } from './errors.ts'
+import { KeyGenerator } from './key-generator.ts'
+import { MessageEncryptor } from './message-encryptor.ts'
+import { MessageVerifier } from './message-verifier.ts'
+import type { SessionData } from './session-hash.ts'
+import type { OpenedSeal, Sealer } from './session-store.ts'
+
+/** A secret, or several of which the first seals and all open. */
+export type Secret = string | Uint8Array | readonly (string | Uint8Array)[]
+
+/** How keys are made of secrets, and messages of keys. The defaults are Rails' from 7.1 on. */
+export interface KeyringOptions {
+  /**
+   * Rails' `secret_key_base`: at least 32 characters (bytes). Of a list the first seals and all open, so that
+   * a new secret can be put in front and the old one retired later.
+   */
+  secret?: Secret | undefined
+  /** Hash of the key derivation: `'SHA256'` (default, Rails 7.0 and later) or `'SHA1'` (until 6.1). */
+  keyDigest?: 'SHA256' | 'SHA1'
+  /** Rounds of the key derivation (PBKDF2). Default 1000, as Rails. The secret is random, so more would not help. */
+  keyIterations?: number
+  /** HMAC of signed cookies: `'SHA1'` (default, Rails' own unless configured) or another. */
+  signedDigest?: 'SHA1' | 'SHA256' | 'SHA384' | 'SHA512'
+  /** Salts of the keys, for applications that changed Rails' own. */
+  salts?: Partial<typeof SALTS>
+  /**
+   * Whether a sealed cookie must have been made for its own name. Default `true`. `false` accepts, as Rails
+   * does, cookies that name no purpose under any name: those of Rails 5.1 and earlier, or written without metadata.
+   */
+  requirePurpose?: boolean
+  /** Also read Rails 5.1's AES-CBC cookies. They are never written. Default `false`. */
+  legacy?: boolean
+}
+
+/** Rails' salts, by what the keys are for. */
+const SALTS = {
+  encrypted: 'authenticated encrypted cookie',
+  signed: 'signed cookie',
+  legacyEncrypted: 'encrypted cookie',
+  legacySigned: 'signed encrypted cookie',
+}
+
+/** The keys of a stack, each derived once, on first use. */
+export class Keyring implements Sealer {
+  readonly hasSecret: boolean
+  readonly #generators: readonly KeyGenerator[]
+  readonly #options: KeyringOptions
+  #encryptor: MessageEncryptor | undefined
+  #verifier: MessageVerifier | undefined
+
+  /** @throws {SecretTooShortError}, {InvalidOptionError} */
+  constructor(options: KeyringOptions) {
+    const { secret } = options
+    const secrets = secret === undefined ? [] : Array.isArray(secret) ? (secret as (string | Uint8Array)[]) : [secret]
+    if (secret !== undefined && secrets.length === 0) {
+      throw new InvalidOptionError('secret is an empty list. Give it at least one secret of 32 characters or more.')
+    }
+    this.#generators = (secrets as readonly (string | Uint8Array)[]).map((one) => {
+      if (typeof one !== 'string' && !(one instanceof Uint8Array)) {
+        throw new InvalidOptionError(
+          `A secret must be a string or bytes, and not ${one === null ? 'null' : typeof one}.`,
+        )
+      }
+      if (one.length < 32) throw new SecretTooShortError(one.length)
+      return new KeyGenerator(one, {
+        iterations: options.keyIterations ?? 1000,
+        digest: options.keyDigest ?? 'SHA256',
+      })
+    })
+    this.hasSecret = secrets.length > 0
+    this.#options = options
+  }
+
+  /** @throws {SecretMissingError} */
+  get encryptor(): MessageEncryptor {
+    return (this.#encryptor ??= new MessageEncryptor(this.#keys('encrypted', 32), {
+      requirePurpose: this.#options.requirePurpose,
+      legacy: this.#options.legacy === true ? this.#legacyKeys() : undefined,
+    }))
+  }
+
+  /** @throws {SecretMissingError} */
+  get verifier(): MessageVerifier {
+    return (this.#verifier ??= new MessageVerifier(this.#keys('signed', 64), {
+      requirePurpose: this.#options.requirePurpose,
+      digest: this.#options.signedDigest,
+    }))
+  }
+
+  seal(payload: SessionData, name: string, expiresAt: number): string {
+    return this.encryptor.encryptAndSign(payload, { purpose: purposeOf(name), expiresAt })
+  }
+
+  open(value: string, name: string, now: number): OpenedSeal | undefined {
+    const opened = this.encryptor.open(value, { purpose: purposeOf(name), now })
+    if (opened === undefined || typeof opened.value !== 'object' || opened.value === null) return undefined
+    if (Array.isArray(opened.value)) return undefined
+    return {
+      payload: opened.value as SessionData,
+      expiresAt: opened.expiresAt,
+      retired: opened.keyIndex > 0,
+    }
+  }
+
+  #keys(of: keyof typeof SALTS, length: number): Buffer[] {
+    if (!this.hasSecret) throw new SecretMissingError()
+    const salt = this.#options.salts?.[of] ?? SALTS[of]
+    return this.#generators.map((generator) => generator.generateKey(salt, length))
+  }
+
+  #legacyKeys(): { key: Buffer; signKey: Buffer }[] {
+    const signKeys = this.#keys('legacySigned', 64)
+    return this.#keys('legacyEncrypted', 32).map((key, i) => ({ key, signKey: signKeys[i] as Buffer }))
+  }
+}
+
+/** What Rails seals a cookie for: its own name. */
+export function purposeOf(name: string): string {
+  return `cookie.${name}`
+}

@@ -1,0 +1,253 @@
+import { validateHeaderValue, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
+import { closeBody, guardBody } from './body.ts'
+import { Builder } from './builder.ts'
+import { InvalidResponseError } from './errors.ts'
+
+export interface ListenerOptions {
+  /**
+   * Hears of every failure: of the app, of a body, of a response that cannot be sent. Default: `console.error`.
+   * A client that goes away is no failure.
+   */
+  onError?: (error: unknown, req: IncomingMessage) => void
+}
+
+/** What `createServer` of `node:http`, `node:https` and `node:http2` (compatibility mode) takes. */
+export type Listener = (req: IncomingMessage | Http2ServerRequest, res: ServerResponse | Http2ServerResponse) => void
+
+/**
+ * Makes an app a listener of a node server.
+ *
+ * The head is sent with the first bytes of the body, so that an error before them is a plain 500; an error
+ * after them destroys the connection. A stream that wants its head sent at once yields an empty string first.
+ * Strings, bytes and lists get a `content-length`; HEAD, 204 and 304 send no body; a body is read no faster
+ * than the client takes it, and closed when the client goes away.
+ *
+ * @throws {StackOrderError} at once, for a `Builder` that lacks what its layers need
+ */
+export function toListener(app: App | Builder, options: ListenerOptions = {}): Listener {
+  const { onError = (error: unknown): void => console.error(error) } = options
+  const call = app instanceof Builder ? app.run() : app
+
+  // node:http2's compatibility classes do what is used of node:http's here
+  return function listener(request, res): void {
+    const req = request as IncomingMessage
+    const out = new Output(req, res as ServerResponse, onError)
+    try {
+      const response = call(req)
+      if (isPromise(response)) {
+        response.then(
+          (value) => out.send(value),
+          (error: unknown) => out.fail(error),
+        )
+      } else {
+        out.send(response)
+      }
+    } catch (error) {
+      out.fail(error)
+    }
+  }
+}
+
+/** One response on its way to one client. */
+class Output {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  readonly onError: (error: unknown, req: IncomingMessage) => void
+
+  constructor(req: IncomingMessage, res: ServerResponse, onError: Output['onError']) {
+    this.req = req
+    this.res = res
+    this.onError = onError
+  }
+
+  send(response: RackResponse): void {
+    try {
+      check(response)
+      const [status, headers, body] = guardBody(response)
+      if (isGone(this.res)) closeBody(body)
+      else if (status === 204 || status === 304) this.#sendNothing(status, withoutEntity(headers), body)
+      else if (this.req.method === 'HEAD') this.#sendNothing(status, withLength(headers, lengthOf(body)), body)
+      else if (typeof body === 'string' || body instanceof Uint8Array) this.#sendWhole(status, headers, body)
+      else if (body === null) this.#sendWhole(status, headers, '')
+      else if (Array.isArray(body)) this.#sendWhole(status, headers, join(body))
+      else void this.#sendStream(status, present(headers), body)
+    } catch (error) {
+      closeBody((response as RackResponse | undefined)?.[2] ?? null)
+      this.fail(error)
+    }
+  }
+
+  /** A plain 500 while that is still possible, else the end of the connection. Says nothing about the error. */
+  fail(error: unknown): void {
+    const { req, res } = this
+    if (!isGone(res)) {
+      if (res.headersSent) {
+        res.destroy()
+      } else {
+        // writeHead, where it refused a header, has already set the reason phrase
+        if (req.httpVersionMajor < 2) res.statusMessage = ''
+        res.writeHead(500, { 'content-type': 'text/plain; charset=utf-8', 'content-length': 22 })
+        res.end(req.method === 'HEAD' ? undefined : 'Internal Server Error\n')
+      }
+    }
+    try {
+      this.onError(error, req)
+    } catch (second) {
+      console.error(second)
+    }
+  }
+
+  #sendWhole(status: number, headers: RackHeaders, body: string | Uint8Array): void {
+    const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
+    const head = withLength(headers, length)
+    const said = head['content-length']
+    if (said !== undefined && String(said) !== String(length)) {
+      throw new InvalidResponseError(`The body has ${length} bytes, and content-length says otherwise.`)
+    }
+    this.#writeHead(status, head)
+    this.res.end(body)
+  }
+
+  #sendNothing(status: number, headers: OutgoingHttpHeaders, body: RackBody): void {
+    this.#writeHead(status, headers)
+    this.res.end()
+    closeBody(body)
+  }
+
+  #writeHead(status: number, headers: OutgoingHttpHeaders): void {
+    // node:http refuses control characters by itself; node:http2 leaves that to the peer
+    if (this.req.httpVersionMajor >= 2) {
+      for (const name in headers) validateHeaderValue(name, headers[name] as string)
+    }
+    this.res.writeHead(status, headers)
+  }
+
+  async #sendStream(
+    status: number,
+    headers: OutgoingHttpHeaders,
+    body: Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>,
+  ): Promise<void> {
+    const { res } = this
+    res.strictContentLength = true
+    const iterator = Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
+    let done = false
+    let wake = (): void => {}
+    const stop = (): void => {
+      if (done) return
+      done = true
+      wake()
+      closeBody(body)
+      closeBody(iterator as unknown as RackBody)
+    }
+    res.on('close', stop)
+    res.on('error', stop)
+    try {
+      for (;;) {
+        const next = await iterator.next()
+        if (done) return
+        if (next.done) break
+        const chunk: unknown = next.value
+        if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) throw new InvalidResponseError(NOT_TEXT)
+        if (!res.headersSent) this.#writeHead(status, headers)
+        if (chunk.length === 0) {
+          res.flushHeaders()
+        } else if (!res.write(chunk)) {
+          await new Promise<void>((resolve) => {
+            wake = resolve
+            res.once('drain', resolve)
+          })
+          res.off('drain', wake)
+          if (done) return
+        }
+      }
+      done = true
+      if (!res.headersSent) this.#writeHead(status, headers)
+      res.end()
+    } catch (error) {
+      if (done) return
+      stop()
+      this.fail(error)
+    }
+  }
+}
+
+const NOT_TEXT = 'A body must be a string, bytes, null, or an iterable of strings and bytes.'
+
+function check(response: RackResponse): void {
+  if (!Array.isArray(response) || response.length !== 3) {
+    throw new InvalidResponseError('An app must return [status, headers, body].')
+  }
+  const [status, headers, body] = response as RackResponse
+  if (!Number.isInteger(status) || status < 200 || status > 999) {
+    throw new InvalidResponseError('The status of a response must be a whole number from 200 to 999.')
+  }
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) {
+    throw new InvalidResponseError('The headers of a response must be an object of names and values.')
+  }
+  if (typeof body === 'string' || body === null) return
+  if (typeof body !== 'object' || !(Symbol.iterator in body || Symbol.asyncIterator in body)) {
+    throw new InvalidResponseError(NOT_TEXT)
+  }
+}
+
+function isGone(res: ServerResponse): boolean {
+  return res.destroyed || (res as unknown as Partial<Http2ServerResponse>).stream?.destroyed === true
+}
+
+function join(chunks: readonly unknown[]): string | Uint8Array {
+  if (chunks.every((chunk) => typeof chunk === 'string')) return chunks.join('')
+  return Buffer.concat(
+    chunks.map((chunk) => {
+      if (typeof chunk === 'string') return Buffer.from(chunk)
+      if (chunk instanceof Uint8Array) return chunk
+      throw new InvalidResponseError(NOT_TEXT)
+    }),
+  )
+}
+
+/** Bytes, where they can be known without reading the body; of no body, HEAD's GET may have any. */
+function lengthOf(body: RackBody): number | undefined {
+  if (typeof body === 'string') return Buffer.byteLength(body)
+  if (body instanceof Uint8Array) return body.byteLength
+  return Array.isArray(body) ? Buffer.byteLength(join(body)) : undefined
+}
+
+function present(headers: RackHeaders): OutgoingHttpHeaders {
+  const head: OutgoingHttpHeaders = {}
+  for (const name in headers) {
+    const value = headers[name]
+    if (value !== undefined) head[name] = value as OutgoingHttpHeaders[string]
+  }
+  return head
+}
+
+function withLength(headers: RackHeaders, length: number | undefined): OutgoingHttpHeaders {
+  const head: OutgoingHttpHeaders = {}
+  let known = length === undefined
+  for (const name in headers) {
+    const value = headers[name]
+    if (value === undefined) continue
+    const lower = name.length === 14 || name.length === 17 ? name.toLowerCase() : ''
+    if (lower === 'content-length') {
+      head['content-length'] = value as string
+      known = true
+    } else {
+      head[name] = value as OutgoingHttpHeaders[string]
+      if (lower === 'transfer-encoding') known = true
+    }
+  }
+  if (!known) head['content-length'] = length as number
+  return head
+}
+
+/** 204 and 304 have no body and say nothing of one (RFC 9110, sections 15.3.5 and 15.4.5). */
+function withoutEntity(headers: RackHeaders): OutgoingHttpHeaders {
+  const head = present(headers)
+  for (const name in head) {
+    const lower = name.toLowerCase()
+    if (lower === 'content-length' || lower === 'content-type' || lower === 'transfer-encoding') delete head[name]
+  }
+  return head
+}

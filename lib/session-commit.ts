@@ -1,0 +1,346 @@
+import type { IncomingMessage } from 'node:http'
+import { isPromise, type Awaitable } from './app.ts'
+import type { CommitMessage, CommitOutcome } from './channels.ts'
+import { decodeSealed, type RequestJar } from './cookie-jar.ts'
+import type { CookieOptions } from './cookie-options.ts'
+import { InvalidOptionError } from './errors.ts'
+import { isLoopback, isSecure } from './request.ts'
+import type { PerRequest, SessionConfig, SessionRequestOptions } from './session-config.ts'
+import { expiryOf, isDue } from './session-expiry.ts'
+import type { SessionChanges, SessionData, SessionHash } from './session-hash.ts'
+import { SessionId } from './session-id.ts'
+import type { LoadedSession, SavedSession, StoreContext } from './session-store.ts'
+import { warnOnce } from './warning.ts'
+
+/** What a request did with its session. */
+export interface Committing {
+  readonly hash: SessionHash
+  readonly options: SessionRequestOptions
+  /** The cookie value that opened, and what the store found for it. */
+  readonly cookie: string | undefined
+  readonly record: LoadedSession | undefined
+  readonly loadedAt: number
+  /** The id of a new session, where it was asked for already. */
+  readonly newId: SessionId | undefined
+  readonly destroyed: boolean
+  readonly reset: boolean
+  readonly renew: boolean
+}
+
+export interface Committed {
+  readonly outcome: CommitOutcome
+  readonly cookie: CommitMessage['cookie']
+  /** The session's id from now on. */
+  readonly sid: SessionId | undefined
+}
+
+/**
+ * A cookie that is sealed anew without a change of data could arrive after, and so undo, a sign-out that
+ * happened meanwhile: it is only sent by a request that took less than this, in milliseconds.
+ */
+const SLOW_READ = 1000
+
+const MAX_COOKIES = 4
+
+const CSRF_TOKEN = '_csrf_token'
+const EXPIRE_AFTER = '_expire_after'
+
+const NO_CHANGES: SessionChanges = { set: {}, delete: [] }
+
+const PREFIXED = /^__(Host|Secure)-/i
+
+export function contextOf(config: SessionConfig, jar: RequestJar): StoreContext {
+  return { key: config.key, now: jar.config.clock(), owner: config.owner, sealer: jar.config.keyring }
+}
+
+/** Decides what is written and sent at the end of one request, and does it. */
+export class SessionCommit {
+  readonly #config: SessionConfig
+  readonly #req: IncomingMessage
+  readonly #jar: RequestJar
+  readonly #it: Committing
+  readonly #context: StoreContext
+  #sid: SessionId | undefined
+
+  constructor(config: SessionConfig, req: IncomingMessage, jar: RequestJar, it: Committing) {
+    this.#config = config
+    this.#req = req
+    this.#jar = jar
+    this.#it = it
+    this.#context = contextOf(config, jar)
+    this.#sid = it.newId
+  }
+
+  /**
+   * Reads the hash at once, and then does what a store needs time for.
+   *
+   * @throws {SessionValueError} for a change in place that JSON cannot carry
+   */
+  save(): Awaitable<Committed> {
+    const { hash, options, record, destroyed, reset, renew } = this.#it
+    if (destroyed) return this.#remove('destroyed')
+    if (options.skip === true) return this.#done('skipped', 'none')
+    const changes = hash.changes()
+    if (reset) return hash.isEmpty ? this.#remove('reset') : this.#replace(changes ?? NO_CHANGES)
+    if (record === undefined || record.gone === true) {
+      if (changes === undefined || hash.isEmpty) return this.#done('unchanged', 'none')
+      if (record !== undefined && !this.#signsIn(changes)) return this.#done('dropped', 'none')
+      return this.#insecure() ?? this.#create('created', changes)
+    }
+    if (renew || this.#signsIn(changes)) return this.#insecure() ?? this.#renew(record, changes)
+    return this.#update(record, changes)
+  }
+
+  // ---- the five things that can happen
+
+  /** A session that there was not. */
+  #create(outcome: CommitOutcome, { set }: SessionChanges): Awaitable<Committed> {
+    const { now } = this.#context
+    this.#sid ??= SessionId.generate()
+    const { expireAfter } = this.#it.options
+    const data = expireAfter === undefined ? set : { ...set, [EXPIRE_AFTER]: checkIdle(expireAfter) }
+    return this.#put(outcome, {
+      sid: this.#sid,
+      create: true,
+      data,
+      changes: { set: data, delete: [] },
+      createdAt: now,
+      expiresAt: expiryOf(now, this.#idle(undefined), now, this.#config.maxLifetime),
+      owner: this.#ownerOf(data),
+    })
+  }
+
+  /** A session that is there: changed, or its idle time extended, or neither. */
+  #update(record: LoadedSession, changed: SessionChanges | undefined): Awaitable<Committed> {
+    const { store, maxLifetime, refreshEvery } = this.#config
+    const { now } = this.#context
+    const idle = this.#idle(record)
+    const changes = this.#withExpireAfter(record, changed)
+    const newIdle = changes !== changed
+    const due =
+      newIdle || (this.#it.options.touch !== false && isDue(record.expiresAt, idle, refreshEvery ?? idle / 10, now))
+    const createdAt = record.createdAt === 0 ? now : record.createdAt
+    const until = expiryOf(now, idle, createdAt, maxLifetime)
+    const before = record.expiresAt ?? 0
+    // only an idle time of its own shortens it
+    const expiresAt = due && (newIdle || until > before) ? until : before === 0 ? until : before
+    const moves = due && expiresAt !== record.expiresAt
+    if (changes === undefined) {
+      const late = store.inCookie === true && now - this.#it.loadedAt >= SLOW_READ
+      if (late || !(moves || record.retired === true)) return this.#done('unchanged', 'none')
+    }
+    const data = this.#dataOf(record, changes)
+    return (
+      this.#insecure() ??
+      this.#put(
+        changes === undefined ? 'refreshed' : 'updated',
+        {
+          sid: record.sid,
+          create: false,
+          data,
+          changes: changes ?? NO_CHANGES,
+          createdAt,
+          expiresAt,
+          owner: this.#ownerOf(data),
+        },
+        moves,
+      )
+    )
+  }
+
+  /** The same session under a new id, or another owner's. */
+  #renew(record: LoadedSession, changed: SessionChanges | undefined): Awaitable<Committed> {
+    const { now } = this.#context
+    const { hash } = this.#it
+    const signsIn = this.#signsIn(changed)
+    let changes = this.#withExpireAfter(record, changed) ?? NO_CHANGES
+    const data = this.#dataOf(record, changes)
+    // whoever knew the token before must not know it after
+    if (CSRF_TOKEN in data && hash.unchanged(CSRF_TOKEN)) {
+      delete data[CSRF_TOKEN]
+      changes = { set: changes.set, delete: [...changes.delete, CSRF_TOKEN] }
+    }
+    const createdAt = signsIn || record.createdAt === 0 ? now : record.createdAt
+    this.#sid = SessionId.generate()
+    const renewed = this.#put(
+      'renewed',
+      {
+        sid: this.#sid,
+        replaces: record.sid,
+        create: false,
+        data,
+        changes,
+        createdAt,
+        expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
+        owner: this.#ownerOf(data),
+      },
+      true,
+    )
+    // whoever signs in is signed in; but what was gone does not come back with him
+    const or = (result: Committed): Awaitable<Committed> =>
+      signsIn && result.outcome === 'dropped' ? this.#create('created', changes) : result
+    return isPromise(renewed) ? renewed.then(or) : or(renewed)
+  }
+
+  /** A new session in the place of the one that was reset. */
+  #replace(changes: SessionChanges): Awaitable<Committed> {
+    const insecure = this.#insecure()
+    if (insecure) return insecure
+    const removed = this.#delete()
+    return removed ? removed.then(() => this.#create('reset', changes)) : this.#create('reset', changes)
+  }
+
+  /** No session any more. */
+  #remove(outcome: CommitOutcome): Awaitable<Committed> {
+    this.#sid = undefined
+    if (!this.#jar.sent(this.#config.key)) return this.#done('unchanged', 'none')
+    const expire = (): Committed => {
+      this.#jar.expire(this.#config.key, this.#attributes())
+      return this.#done(outcome, 'expired')
+    }
+    return this.#delete()?.then(expire) ?? expire()
+  }
+
+  // ---- the steps that they share
+
+  #put(outcome: CommitOutcome, session: SavedSession, moves = true): Awaitable<Committed> {
+    const put = this.#config.store.put(this.#req, session, this.#context)
+    const send = (cookie: string | undefined): Committed => {
+      if (cookie === undefined) {
+        this.#sid = undefined
+        return this.#done('dropped', 'none')
+      }
+      this.#sid = session.sid
+      return this.#done(outcome, this.#send(cookie, session, moves))
+    }
+    return isPromise(put) ? put.then(send) : send(put)
+  }
+
+  #send(cookie: string, { data, expiresAt }: SavedSession, moves: boolean): CommitMessage['cookie'] {
+    if (this.#it.options.defer === true) return 'none'
+    const persists = (idleOf(data) ?? this.#config.expireAfter) !== undefined
+    if (cookie === this.#it.cookie && !(persists && moves)) return 'none'
+    const attributes = this.#attributes()
+    this.#jar.set(
+      this.#config.key,
+      cookie,
+      persists
+        ? {
+            ...attributes,
+            expires: new Date(expiresAt),
+            maxAge: Math.ceil((expiresAt - this.#context.now) / 1000),
+          }
+        : attributes,
+    )
+    return 'sent'
+  }
+
+  /** Removes what the browser's cookie stands for. */
+  #delete(): Promise<void> | undefined {
+    const { cookie } = this.#it
+    const sent = cookie === undefined ? this.#jar.rawValues(this.#config.key, MAX_COOKIES).map(decodeSealed) : [cookie]
+    const removals = sent
+      .map((value) => value !== undefined && this.#config.store.delete(this.#req, value, this.#context))
+      .filter((removal) => typeof removal === 'object' && isPromise(removal))
+    return removals.length === 0 ? undefined : Promise.all(removals).then(() => undefined)
+  }
+
+  #done(outcome: CommitOutcome, cookie: CommitMessage['cookie']): Committed {
+    return { outcome, cookie, sid: this.#sid ?? (outcome === 'dropped' ? undefined : this.#it.record?.sid) }
+  }
+
+  // ---- what they decide by
+
+  #signsIn(changes: SessionChanges | undefined): boolean {
+    const { owner } = this.#config
+    if (owner === undefined || changes === undefined) return false
+    return changes.set[owner] !== undefined || changes.delete.includes(owner)
+  }
+
+  #ownerOf(data: SessionData): string | undefined {
+    const { owner } = this.#config
+    const value = owner === undefined ? undefined : data[owner]
+    return value === undefined || value === null
+      ? undefined
+      : typeof value === 'object'
+        ? JSON.stringify(value)
+        : String(value)
+  }
+
+  #dataOf(record: LoadedSession, changes: SessionChanges | undefined): SessionData {
+    const data = this.#it.hash.snapshot(changes)
+    const idle = changes?.set[EXPIRE_AFTER] ?? record.data[EXPIRE_AFTER]
+    if (idle !== undefined) data[EXPIRE_AFTER] = idle
+    return data
+  }
+
+  /** Seconds that the session may be idle stay with it under a key of their own. */
+  #withExpireAfter(record: LoadedSession, changes: SessionChanges | undefined): SessionChanges | undefined {
+    const { expireAfter } = this.#it.options
+    if (expireAfter === undefined || record.data[EXPIRE_AFTER] === checkIdle(expireAfter)) return changes
+    return { set: { ...changes?.set, [EXPIRE_AFTER]: expireAfter }, delete: changes?.delete ?? [] }
+  }
+
+  /** Milliseconds. */
+  #idle(record: LoadedSession | undefined): number {
+    const { expireAfter, store } = this.#config
+    const own = this.#it.options.expireAfter ?? (record && idleOf(record.data))
+    return own === undefined ? (expireAfter ?? store.ttl * 1000) : own * 1000
+  }
+
+  #attributes(): CookieOptions {
+    const { cookie } = this.#config
+    const { options } = this.#it
+    return {
+      path: options.path ?? this.#resolve(cookie.path),
+      domain: options.domain ?? cookie.domain,
+      secure: this.#secure() === true,
+      httpOnly: options.httpOnly ?? this.#resolve(cookie.httpOnly),
+      sameSite: this.#sameSite(),
+      partitioned: options.partitioned ?? this.#resolve(cookie.partitioned),
+    }
+  }
+
+  #resolve<T>(value: PerRequest<T>): T {
+    return typeof value === 'function' ? (value as (req: IncomingMessage) => T)(this.#req) : value
+  }
+
+  #sameSite(): CookieOptions['sameSite'] {
+    const { sameSite } = this.#it.options
+    return sameSite === undefined ? (this.#resolve(this.#config.cookie.sameSite) ?? null) : sameSite
+  }
+
+  #secure(): boolean | 'auto' {
+    const { cookie, key } = this.#config
+    const { options } = this.#it
+    const secure = options.secure ?? this.#resolve(cookie.secure) ?? 'auto'
+    if (secure !== 'auto') return secure
+    if (isSecure(this.#req) || PREFIXED.test(key) || this.#sameSite() === 'none') return true
+    return (options.partitioned ?? this.#resolve(cookie.partitioned)) === true ? true : 'auto'
+  }
+
+  /** Commits nothing where the cookie would not arrive, or would be sent in the clear. */
+  #insecure(): Committed | undefined {
+    if (isSecure(this.#req)) return undefined
+    const secure = this.#secure()
+    if (secure === false) return undefined
+    if (secure === 'auto' && !this.#config.production && isLoopback(this.#req)) return undefined
+    warnOnce(
+      'LUGGAGE_RACK_INSECURE_SESSION',
+      'A session was not saved, because the request came over plain http. Serve https; behind a proxy that ends ' +
+        'TLS, say whom to trust with forwarded({ trust }); or, where the network is safe, set session({ secure: false }).',
+    )
+    return this.#done('insecure', 'none')
+  }
+}
+
+function idleOf(data: SessionData): number | undefined {
+  const idle = data[EXPIRE_AFTER]
+  return typeof idle === 'number' ? idle : undefined
+}
+
+/** @throws {InvalidOptionError} */
+export function checkIdle(seconds: number): number {
+  if (Number.isFinite(seconds) && seconds > 0) return seconds
+  throw new InvalidOptionError('expireAfter must be a number of seconds above 0.')
+}

@@ -1,0 +1,312 @@
+import type { IncomingMessage } from 'node:http'
+import { inspect } from 'node:util'
+import { isPromise, type Awaitable, type RackResponse } from './app.ts'
+import { makePrivate } from './cache-control.ts'
+import { sessionCommit, sessionLoad, type CommitMessage, type LoadMessage } from './channels.ts'
+import { decodeSealed, type RequestJar } from './cookie-jar.ts'
+import {
+  SessionCommittedError,
+  SessionDestroyedError,
+  SessionNotAwaitedError,
+  SessionUnavailableError,
+} from './errors.ts'
+import { contextOf, SessionCommit, type Committed } from './session-commit.ts'
+import type { SessionConfig } from './session-config.ts'
+import { isOver } from './session-expiry.ts'
+import { SessionHash, type SessionData } from './session-hash.ts'
+import { SessionId } from './session-id.ts'
+import type { SessionRequestOptions } from './session-config.ts'
+import type { LoadedSession } from './session-store.ts'
+
+/** The session's hash: any key may be absent. */
+export type Session<Data> = Partial<Data>
+
+/** `req.session`: awaiting it gives the hash. Nothing is loaded before. */
+export interface SessionHandle<Data> extends PromiseLike<Session<Data>> {
+  /**
+   * Starts over: the same hash, emptied, under a new id. What the browser had is removed. Call it on signing
+   * in and out (against session fixation: OWASP ASVS 5.0, 7.2.4). Loads nothing, so it needs no await.
+   */
+  reset(): Session<Data>
+  /** The same data under a new id, from the response on. A session that is gone stays gone. */
+  renew(): void
+  /** Removes the session and makes the browser forget its cookie. Later writes throw `ERR_SESSION_DESTROYED`. */
+  destroy(): void
+  /** Deletes every key. The session itself stays. */
+  clear(): void
+  /** The id that the cookie of an id-based store carries: once loaded, or from the first write on. */
+  readonly id: string | undefined
+  /** Whether the browser sent a cookie of this name. It may turn out to be no session. */
+  readonly exists: boolean
+  /** Whether the session was loaded. */
+  readonly loaded: boolean
+  /** Options of this request and its response; `expireAfter` stays with the session. */
+  readonly options: SessionRequestOptions
+}
+
+/** A browser may hold several cookies of one name; more than these are an attack. */
+const MAX_CANDIDATES = 4
+
+type State = 'open' | 'destroyed' | 'committed'
+
+/** The session of one request. */
+export class RequestSession {
+  readonly #config: SessionConfig
+  readonly #req: IncomingMessage
+  readonly #jar: RequestJar
+
+  #state: State = 'open'
+  #looked = false
+  #promise: Promise<SessionData> | undefined
+  #hash: SessionHash | undefined
+  /** The cookie value that opened, and what it opened. */
+  #cookie: string | undefined
+  #record: LoadedSession | undefined
+  #loadedAt = 0
+  #reset = false
+  #renew = false
+  #clear = false
+  #newId: SessionId | undefined
+  #options: SessionRequestOptions | undefined
+
+  constructor(config: SessionConfig, req: IncomingMessage, jar: RequestJar) {
+    this.#config = config
+    this.#req = req
+    this.#jar = jar
+  }
+
+  // oxlint-disable-next-line unicorn/no-thenable -- a handle that is awaited is what it is for
+  then<A = SessionData, B = never>(
+    onfulfilled?: ((hash: SessionData) => A | PromiseLike<A>) | null,
+    onrejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#load().then(onfulfilled, onrejected)
+  }
+
+  reset(): SessionData {
+    this.#mayChange('reset')
+    this.#reset = true
+    this.#renew = this.#clear = false
+    this.#newId = undefined
+    this.#hash ??= new SessionHash()
+    this.#hash.restart()
+    this.#promise = Promise.resolve(this.#hash.proxy)
+    return this.#hash.proxy
+  }
+
+  renew(): void {
+    this.#mayChange('renewed')
+    if (!this.#reset) this.#renew = true
+  }
+
+  destroy(): void {
+    if (this.#state === 'destroyed') return
+    this.#mayChange('destroyed')
+    this.#state = 'destroyed'
+    this.#hash ??= new SessionHash()
+    this.#hash.restart()
+    this.#hash.refuseWrites(() => new SessionDestroyedError())
+    this.#promise = Promise.resolve(this.#hash.proxy)
+  }
+
+  clear(): void {
+    this.#mayChange('cleared')
+    if (this.#hash) this.#hash.clear()
+    else this.#clear = true
+  }
+
+  get id(): string | undefined {
+    this.#looked = true
+    if (this.#state === 'destroyed') return undefined
+    if (this.#record && !this.#reset) return this.#newId?.publicId ?? this.#record.sid.publicId
+    if (!this.#hash?.isWritten) return undefined
+    return (this.#newId ??= SessionId.generate()).publicId
+  }
+
+  get exists(): boolean {
+    this.#looked = true
+    return this.#jar.sent(this.#config.key)
+  }
+
+  get loaded(): boolean {
+    return this.#hash !== undefined
+  }
+
+  get options(): SessionRequestOptions {
+    return (this.#options ??= {})
+  }
+
+  #mayChange(what: string): void {
+    if (this.#state === 'committed') throw new SessionCommittedError(`The session was ${what}`)
+    if (this.#state === 'destroyed') throw new SessionDestroyedError()
+    this.#looked = true
+  }
+
+  #load(): Promise<SessionData> {
+    if (this.#promise) return this.#promise
+    if (this.#state === 'committed') {
+      return Promise.reject(new SessionCommittedError('The session was first awaited'))
+    }
+    this.#looked = true
+    const cookies = this.#jar.rawValues(this.#config.key, MAX_CANDIDATES)
+    if (cookies.length === 0) {
+      this.#publishLoad('none')
+      this.#promise = Promise.resolve(this.#open(undefined).proxy)
+    } else {
+      this.#promise = this.#find(cookies)
+      // whoever awaits it hears of a failure; if nobody does, it concerns nobody
+      this.#promise.catch(() => {})
+    }
+    return this.#promise
+  }
+
+  async #find(cookies: readonly string[]): Promise<SessionData> {
+    const { store, onStoreError, maxLifetime } = this.#config
+    const context = contextOf(this.#config, this.#jar)
+    const refused = store.inCookie === true
+    let gone: LoadedSession | undefined
+    try {
+      for (const raw of cookies) {
+        const cookie = decodeSealed(raw)
+        if (cookie === undefined) continue
+        const found = store.get(this.#req, cookie, context)
+        // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
+        const record = isPromise(found) ? await found : found
+        if (record === undefined || isOver(record, maxLifetime, context.now)) continue
+        this.#cookie = cookie
+        if (record.gone !== true) {
+          this.#publishLoad('found')
+          this.#loadedAt = context.now
+          return this.#begin(record, record.data)
+        }
+        gone ??= record
+      }
+    } catch (error) {
+      this.#publishLoad('failed')
+      if (onStoreError === 'throw') throw error
+      if (this.#hash) return this.#hash.proxy
+      const hash = this.#open(undefined)
+      hash.refuseWrites(() => new SessionUnavailableError(error))
+      return hash.proxy
+    }
+    this.#publishLoad(gone ? 'gone' : refused ? 'refused' : 'unknown')
+    return this.#begin(gone, undefined)
+  }
+
+  /** The hash of what was found, unless a reset or a destroy came meanwhile. */
+  #begin(record: LoadedSession | undefined, data: SessionData | undefined): SessionData {
+    if (this.#hash) return this.#hash.proxy
+    this.#record = record
+    const hash = this.#open(data)
+    if (this.#state === 'committed') hash.freeze(writtenLate)
+    else if (this.#clear) hash.clear()
+    return hash.proxy
+  }
+
+  #open(data: SessionData | undefined): SessionHash {
+    return (this.#hash = new SessionHash(data))
+  }
+
+  /** Saves what changed and gives the response on; nothing is done for a session that nobody touched. */
+  commit(response: RackResponse): Awaitable<RackResponse> {
+    if (!this.#looked && this.#options === undefined) {
+      this.#state = 'committed'
+      return response
+    }
+    const saved = this.#save()
+    if (!isPromise(saved)) return this.#finish(response, saved)
+    return saved.then((sent) => this.#finish(response, sent))
+  }
+
+  /** Nothing is saved any more, and later writes throw. */
+  close(): void {
+    this.#state = 'committed'
+    this.#hash?.freeze(writtenLate)
+  }
+
+  #save(): Awaitable<CommitMessage['cookie']> {
+    const acts = this.#renew || this.#clear || this.#options?.expireAfter !== undefined
+    if (this.#hash === undefined && acts && this.#jar.sent(this.#config.key)) {
+      return this.#load().then(() => this.#commit())
+    }
+    return this.#commit()
+  }
+
+  #commit(): Awaitable<CommitMessage['cookie']> {
+    const destroyed = this.#state === 'destroyed'
+    const hash = this.#hash
+    if (hash === undefined) {
+      this.#state = 'committed'
+      return 'none'
+    }
+    const commit = new SessionCommit(this.#config, this.#req, this.#jar, {
+      hash,
+      options: this.#options ?? {},
+      cookie: this.#cookie,
+      record: this.#record,
+      loadedAt: this.#loadedAt,
+      newId: this.#newId,
+      destroyed,
+      reset: this.#reset,
+      renew: this.#renew,
+    })
+    const saved = commit.save()
+    this.close()
+    if (!isPromise(saved)) return this.#committed(saved)
+    return saved.then((result) => this.#committed(result))
+  }
+
+  #committed({ outcome, cookie, sid }: Committed): CommitMessage['cookie'] {
+    this.#newId = sid
+    if (sessionCommit.hasSubscribers) {
+      const message: CommitMessage = { req: this.#req, key: this.#config.key, outcome, cookie }
+      sessionCommit.publish(message)
+    }
+    return cookie
+  }
+
+  #finish(response: RackResponse, cookie: CommitMessage['cookie']): RackResponse {
+    if (!this.#looked) return response
+    const found = this.#record !== undefined && this.#record.gone !== true
+    const existed = this.#hash === undefined || this.#reset ? this.#jar.sent(this.#config.key) : found
+    return makePrivate(response, existed || cookie !== 'none')
+  }
+
+  #publishLoad(outcome: LoadMessage['outcome']): void {
+    if (!sessionLoad.hasSubscribers) return
+    const message: LoadMessage = { req: this.#req, key: this.#config.key, outcome }
+    sessionLoad.publish(message)
+  }
+}
+
+const writtenLate = (): Error => new SessionCommittedError('The session was written')
+
+/**
+ * A key that is set on the handle was meant for the hash. The last prototype of the handle catches it, which
+ * costs a request nothing; and no name of a method can be overwritten by mistake.
+ */
+const refuse = (key: string | symbol): never => {
+  throw new SessionNotAwaitedError(String(key))
+}
+
+Object.setPrototypeOf(
+  RequestSession.prototype,
+  new Proxy(Object.create(null) as object, { set: (_target, key) => refuse(key) }),
+)
+
+for (const key of Reflect.ownKeys(RequestSession.prototype)) {
+  const member = Reflect.getOwnPropertyDescriptor(RequestSession.prototype, key) as PropertyDescriptor
+  Object.defineProperty(RequestSession.prototype, key, {
+    get: member.get ?? ((): unknown => member.value),
+    set(): void {
+      refuse(key)
+    },
+  })
+}
+
+// what console.log shows; it loads nothing
+Object.defineProperty(RequestSession.prototype, inspect.custom, {
+  value(this: RequestSession): string {
+    return `SessionHandle { loaded: ${this.loaded} }`
+  },
+})

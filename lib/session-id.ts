@@ -1,0 +1,49 @@
+import { createHash } from 'node:crypto'
+import { randomBytes } from './random-pool.ts'
+
+const PUBLIC_ID = /^[0-9a-f]{32}$/
+
+/**
+ * A session's id, as Rack's: the browser knows the public one, a store only ever sees the private one, so
+ * that nobody who reads the store can present what he finds as a cookie.
+ */
+export class SessionId {
+  /** What the cookie carries: 128 random bits as 32 hexadecimal digits (OWASP asks for 64 bits or more). */
+  readonly publicId: string
+  #privateId: string | undefined
+
+  constructor(publicId: string) {
+    this.publicId = publicId
+  }
+
+  /** A new id. Ids are never reused. */
+  static generate(): SessionId {
+    return new SessionId(randomBytes(16).toString('hex'))
+  }
+
+  /** The id in a cookie, or `undefined` when the value is no id; such a value reaches no store. */
+  static parse(cookie: string): SessionId | undefined {
+    return PUBLIC_ID.test(cookie) ? new SessionId(cookie) : undefined
+  }
+
+  /** An id of which only the private part is known, as a store lists them. Its `publicId` is empty. */
+  static ofPrivate(privateId: string): SessionId {
+    const sid = new SessionId('')
+    sid.#privateId = privateId
+    return sid
+  }
+
+  /** `2::` and the SHA-256 of the public id in hexadecimal: the key in a store. */
+  get privateId(): string {
+    return (this.#privateId ??= `2::${createHash('sha256').update(this.publicId).digest('hex')}`)
+  }
+
+  /** The private id, so that no log holds one that opens a session. */
+  toString(): string {
+    return this.privateId
+  }
+
+  toJSON(): string {
+    return this.privateId
+  }
+}

@@ -1,0 +1,42 @@
+import { describe, isPromise, type Middleware, type RackResponse } from '../lib/app.ts'
+import { RequestJar, type CookieJar, type JarConfig } from '../lib/cookie-jar.ts'
+import { InvalidOptionError } from '../lib/errors.ts'
+import { Keyring, type KeyringOptions } from '../lib/keyring.ts'
+
+export interface CookiesOptions extends KeyringOptions {
+  /**
+   * The SameSite attribute of cookies that do not say; also a function of the request. Default `'lax'`, as
+   * Rails; `null` sends none.
+   */
+  sameSite?: JarConfig['sameSite']
+  /** The time in milliseconds since 1970, for expiry here and in the session. Default: `Date.now()`. */
+  clock?: () => number
+}
+
+/**
+ * Reads the request's cookies and sends those that were written: adds `req.cookies`.
+ *
+ * @throws {SecretTooShortError} a secret of fewer than 32 characters
+ * @throws {InvalidOptionError} an option that cannot work
+ */
+export function cookies(options: CookiesOptions = {}): Middleware<{ readonly cookies: CookieJar }> {
+  const { sameSite = 'lax', clock = (): number => Date.now() } = options
+  if (typeof sameSite === 'string' && !['strict', 'lax', 'none'].includes(sameSite)) {
+    throw new InvalidOptionError("cookies(): sameSite must be 'strict', 'lax', 'none', null or a function.")
+  }
+  const config: JarConfig = { keyring: new Keyring(options), sameSite, clock }
+  const adds = config.keyring.hasSecret ? ['cookies', 'cookies.secret'] : ['cookies']
+
+  return describe('cookies', { adds }, (app) => (req) => {
+    const jar = new RequestJar(req, config)
+    const response = app(Object.assign(req, { cookies: jar }))
+    if (!isPromise(response)) return jar.commit(response)
+    return response.then(
+      (value: RackResponse) => jar.commit(value),
+      (error: unknown) => {
+        jar.close()
+        throw error
+      },
+    )
+  })
+}

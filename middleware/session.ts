@@ -1,0 +1,109 @@
+import { describe, isPromise, type Middleware, type RackResponse } from '../lib/app.ts'
+import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
+import { checkCookie } from '../lib/cookie-options.ts'
+import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
+import { checkIdle } from '../lib/session-commit.ts'
+import type { SessionConfig, SessionCookieOptions } from '../lib/session-config.ts'
+import { RequestSession, type SessionHandle } from '../lib/session-handle.ts'
+import { RESERVED_KEYS } from '../lib/session-hash.ts'
+import type { SessionStore } from '../lib/session-store.ts'
+import { CookieStore } from '../stores/cookie-store.ts'
+
+export interface SessionOptions<Data = Record<string, unknown>> extends SessionCookieOptions {
+  /** Where sessions are kept. Default: `new CookieStore()`, the encrypted cookie. May serve several stacks. */
+  store?: SessionStore
+  /** The name of the cookie. Default `'_session_id'`. */
+  key?: string
+  /** Seconds that an idle session lives; the cookie then lasts as long. Default: the store's `ttl`, and a cookie that ends with the browser. */
+  expireAfter?: number | undefined
+  /** Seconds after which use extends the idle time again; 0 is every request, as Rails. Default: a tenth of the idle time. */
+  refreshEvery?: number
+  /** Seconds since sign-in or creation after which a session ends, whatever the activity. Default 2592000 (30 days); `Infinity` for none. */
+  maxLifetime?: number
+  /** The key of the data that names whose session it is, for example `'userId'`. When its value changes, the session gets a new id. */
+  owner?: keyof Data & string
+  /**
+   * What a failing store means: `'throw'` (default) makes the request an error; `'anonymous'` reads as an empty
+   * session, and refuses writes with `ERR_SESSION_UNAVAILABLE`.
+   */
+  onStoreError?: 'throw' | 'anonymous'
+}
+
+/**
+ * The session: adds `req.session`, which is loaded when it is first awaited and saved, only if it was changed,
+ * after the controller returned and before the head is sent.
+ *
+ * @throws {InvalidOptionError} an option, or attributes of the cookie, that cannot work
+ */
+export function session<Data extends object = Record<string, unknown>>(
+  options: SessionOptions<Data> = {},
+): Middleware<{ readonly session: SessionHandle<Data> }, { readonly cookies: CookieJar }> {
+  const config = configOf(options as SessionOptions)
+  const needs = ['cookies', ...(config.store.needs ?? [])]
+
+  return describe('session', { adds: ['session'], needs }, (app) => (req) => {
+    const jar = req.cookies
+    if (!(jar instanceof RequestJar)) {
+      throw new StackOrderError(
+        'session needs, above it, the layer that adds req.cookies: use(cookies({ secret })) first.',
+      )
+    }
+    const handle = new RequestSession(config, req, jar)
+    const fail = (error: unknown): never => {
+      handle.close()
+      throw error
+    }
+    const response = app(Object.assign(req, { session: handle as unknown as SessionHandle<Data> }))
+    if (isPromise(response)) return response.then((value: RackResponse) => handle.commit(value)).then(undefined, fail)
+    return handle.commit(response)
+  })
+}
+
+function configOf(options: SessionOptions): SessionConfig {
+  const { store = new CookieStore(), key = '_session_id', expireAfter, refreshEvery, owner } = options
+  const { maxLifetime = 30 * 24 * 3600, onStoreError = 'throw' } = options
+  const { path = '/', domain, secure = 'auto', httpOnly = true, partitioned = false } = options
+  const sameSite = options.sameSite === undefined ? 'lax' : options.sameSite
+
+  if (typeof (store as Partial<SessionStore>).get !== 'function') {
+    throw new InvalidOptionError('session({ store }) takes a store, for example new CookieStore().')
+  }
+  if (expireAfter !== undefined) checkIdle(expireAfter)
+  if (refreshEvery !== undefined && !(Number.isFinite(refreshEvery) && refreshEvery >= 0)) {
+    throw new InvalidOptionError('refreshEvery must be a number of seconds, or 0 for every request.')
+  }
+  if (!(maxLifetime > 0)) throw new InvalidOptionError('maxLifetime must be a number of seconds above 0, or Infinity.')
+  if (onStoreError !== 'throw' && onStoreError !== 'anonymous') {
+    throw new InvalidOptionError("onStoreError must be 'throw' or 'anonymous'.")
+  }
+  if (owner !== undefined && (typeof owner !== 'string' || RESERVED_KEYS.has(owner))) {
+    throw new InvalidOptionError("owner must be a key of the session's data, for example 'userId'.")
+  }
+  if (![true, false, 'auto'].includes(secure as boolean) && typeof secure !== 'function') {
+    throw new InvalidOptionError("secure must be true, false, 'auto' or a function of the request.")
+  }
+  checkCookie(key, {
+    path: fixed(path),
+    domain: domain,
+    // 'auto' is secure wherever it must be
+    secure: secure === 'auto' || typeof secure === 'function' ? true : secure,
+    sameSite: fixed(sameSite),
+    partitioned: fixed(partitioned),
+  })
+  return {
+    store,
+    key,
+    expireAfter: expireAfter === undefined ? undefined : expireAfter * 1000,
+    refreshEvery: refreshEvery === undefined ? undefined : refreshEvery * 1000,
+    maxLifetime: maxLifetime * 1000,
+    cookie: { path, domain, secure, httpOnly, sameSite, partitioned },
+    owner,
+    onStoreError,
+    production: process.env['NODE_ENV'] === 'production',
+  }
+}
+
+/** The value, where it is not a function of the request. */
+function fixed<T>(value: T): Exclude<T, (...args: never[]) => unknown> | undefined {
+  return typeof value === 'function' ? undefined : (value as Exclude<T, (...args: never[]) => unknown>)
+}

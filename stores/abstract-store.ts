@@ -1,0 +1,186 @@
+import type { IncomingMessage } from 'node:http'
+import type { Awaitable } from '../lib/app.ts'
+import { InvalidOptionError } from '../lib/errors.ts'
+import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
+import { SessionId } from '../lib/session-id.ts'
+import type { LoadedSession, SavedSession, SessionStore, StoreContext } from '../lib/session-store.ts'
+
+/** A record of a store. Times are in milliseconds since 1970. */
+export interface StoredSession {
+  readonly data: SessionData
+  readonly createdAt: number
+  /** From this moment on the record is as good as absent. */
+  readonly expiresAt: number
+  /** Whose session it is, for stores that list by owner. */
+  readonly owner?: string | undefined
+  /**
+   * A marker that stands where a session was removed less than 60 s ago, so that a late request does not take
+   * the id for an unknown one, and a cookie that it would be given does not replace the browser's newer one.
+   */
+  readonly gone?: boolean
+  /** Of a marker: the private id that the session was renewed to. */
+  readonly successor?: string | undefined
+}
+
+/** How a session is to be written. */
+export interface WriteOptions {
+  /** `true`: there must be no such record yet; `false`: there must be one, and no marker. Else write nothing and return `false`. */
+  readonly create: boolean
+  /** What changed, for stores that merge changes of concurrent requests; `'all'` where the whole is new. */
+  readonly changes: SessionChanges | 'all'
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly owner: string | undefined
+}
+
+/** How a session is to be removed. A store that keeps no markers ignores this. */
+export interface DeleteOptions {
+  /** Until when a marker is to stand in the record's place, in milliseconds since 1970. */
+  readonly markUntil: number
+  /** The private id that the session was renewed to. */
+  readonly successor?: string | undefined
+}
+
+/** A store that can move an expiry without writing the data. */
+export interface TouchableStore {
+  /** `false`: it is gone. The expiry never moves backwards. */
+  touchSession(req: IncomingMessage, sid: SessionId, options: { readonly expiresAt: number }): Awaitable<boolean>
+}
+
+/** A store that can give a session a new id without a moment in which there are two, or a lost change. */
+export interface RenewableStore {
+  /**
+   * Takes what is stored under `from` now, leaves a marker, and creates it with the changes under `to`.
+   * `false`: it was gone, and nothing was written.
+   */
+  renewSession(
+    req: IncomingMessage,
+    from: SessionId,
+    to: SessionId,
+    options: WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number },
+  ): Awaitable<boolean>
+}
+
+export interface StoreOptions {
+  /** Seconds that an idle session lives where `expireAfter` does not say. Default 1209600 (14 days). */
+  ttl?: number
+}
+
+/** Two weeks, in seconds, as Django and @hapi/yar have it. */
+export const DEFAULT_TTL: number = 14 * 24 * 3600
+
+/** Milliseconds that a marker stands: longer than a request may be under way. */
+const MARKER_LIFE = 60_000
+
+/** Links that a destruction follows from marker to successor. */
+const MAX_SUCCESSORS = 8
+
+/**
+ * What a store of your own extends: Rails' three methods. A record is found by `sid.privateId`, the only key
+ * that a store ever sees.
+ *
+ * A store may add the methods of `TouchableStore` and `RenewableStore`; without them this class does with the
+ * three what can be done: a touch writes the record again, and a renewal is a find, a delete and a create, so
+ * that a change of another request may be lost in between.
+ */
+export abstract class AbstractStore implements SessionStore {
+  readonly ttl: number
+
+  constructor({ ttl = DEFAULT_TTL }: StoreOptions = {}) {
+    if (!(Number.isFinite(ttl) && ttl > 0)) throw new InvalidOptionError('ttl must be a number of seconds above 0.')
+    this.ttl = ttl
+  }
+
+  /** The record; absent or expired is `undefined`. An error means that the store could not tell. */
+  abstract findSession(req: IncomingMessage, sid: SessionId): Awaitable<StoredSession | undefined>
+
+  /** Writes the record as the options say. `false`: an update found none, or a create found one; nothing was written. */
+  abstract writeSession(
+    req: IncomingMessage,
+    sid: SessionId,
+    session: SessionData,
+    options: WriteOptions,
+  ): Awaitable<boolean>
+
+  /** Removes the record. One that does not exist is no error. */
+  abstract deleteSession(req: IncomingMessage, sid: SessionId, options: DeleteOptions): Awaitable<void>
+
+  /** @internal */
+  async get(req: IncomingMessage, cookie: string): Promise<LoadedSession | undefined> {
+    const sid = SessionId.parse(cookie)
+    const found = sid && (await this.findSession(req, sid))
+    return (
+      found && {
+        sid,
+        data: found.data,
+        createdAt: found.createdAt,
+        expiresAt: found.expiresAt,
+        gone: found.gone === true,
+      }
+    )
+  }
+
+  /** @internal */
+  async put(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
+    const { sid, replaces, create, data, changes, createdAt, expiresAt, owner } = session
+    const options = { create, createdAt, expiresAt, owner }
+    let written: boolean
+    if (replaces) {
+      written = await this.#renew(req, replaces, sid, {
+        ...options,
+        create: true,
+        changes,
+        markUntil: now + MARKER_LIFE,
+      })
+    } else if (!create && isEmpty(changes) && isTouchable(this)) {
+      written = await this.touchSession(req, sid, { expiresAt })
+    } else {
+      written = await this.writeSession(req, sid, data, { ...options, changes: create ? 'all' : changes })
+    }
+    return written ? sid.publicId : undefined
+  }
+
+  /** @internal */
+  async delete(req: IncomingMessage, cookie: string, { now }: StoreContext): Promise<void> {
+    let sid = SessionId.parse(cookie)
+    // what was renewed elsewhere in the meantime is found through its marker
+    for (let i = 0; sid && i < MAX_SUCCESSORS; i++) {
+      const found = await this.findSession(req, sid)
+      await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
+      sid = found?.successor === undefined ? undefined : SessionId.ofPrivate(found.successor)
+    }
+  }
+
+  async #renew(
+    req: IncomingMessage,
+    from: SessionId,
+    to: SessionId,
+    options: WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number },
+  ): Promise<boolean> {
+    if (isRenewable(this)) return this.renewSession(req, from, to, options)
+    const found = await this.findSession(req, from)
+    if (found === undefined || found.gone === true) return false
+    await this.deleteSession(req, from, { markUntil: options.markUntil, successor: to.privateId })
+    return this.writeSession(req, to, merge(found.data, options.changes), { ...options, changes: 'all' })
+  }
+}
+
+/** What a record holds after a change. */
+export function merge(data: SessionData, changes: SessionChanges): SessionData {
+  const merged = Object.assign(Object.create(null) as SessionData, data, changes.set)
+  for (const key of changes.delete) delete merged[key]
+  return merged
+}
+
+function isEmpty(changes: SessionChanges): boolean {
+  for (const _ in changes.set) return false
+  return changes.delete.length === 0
+}
+
+function isTouchable(store: object): store is TouchableStore {
+  return typeof (store as Partial<TouchableStore>).touchSession === 'function'
+}
+
+function isRenewable(store: object): store is RenewableStore {
+  return typeof (store as Partial<RenewableStore>).renewSession === 'function'
+}

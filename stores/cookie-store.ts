@@ -1,0 +1,95 @@
+import type { IncomingMessage } from 'node:http'
+import { isPromise, type Awaitable } from '../lib/app.ts'
+import { checkSize } from '../lib/cookie-jar.ts'
+import { InvalidOptionError } from '../lib/errors.ts'
+import type { JsonValue } from '../lib/json.ts'
+import type { SessionData } from '../lib/session-hash.ts'
+import { SessionId } from '../lib/session-id.ts'
+import type {
+  LoadedSession,
+  OpenedSeal,
+  SavedSession,
+  Sealer,
+  SessionStore,
+  StoreContext,
+} from '../lib/session-store.ts'
+import { DEFAULT_TTL, type StoreOptions } from './abstract-store.ts'
+
+export interface CookieStoreOptions extends StoreOptions {
+  /** What seals the cookie. Default: Rails' format (7.1 and later), with the secret of `cookies()`. */
+  sealer?: Sealer
+  /**
+   * Asked when a session of an owner is loaded: sessions created before the time that it gives (a Date, or
+   * milliseconds since 1970) are refused; `undefined` refuses none. Needs `session({ owner })`. Without it a
+   * cookie that was copied is good until it ends, whatever the server does.
+   */
+  revokedSince?: (owner: JsonValue) => Awaitable<number | Date | undefined>
+}
+
+/** Inside the sealed payload, as in Rails, and beside it ours, which Rails carries along. */
+const ID = 'session_id'
+const CREATED_AT = '_created_at'
+
+/**
+ * The session in the browser, encrypted: no infrastructure, and nothing on the server. So it cannot be listed;
+ * of concurrent requests the last one wins; and an old cookie can be replayed until it ends, also after a
+ * sign-out, so keep no counters, balances or single-use values in it. It holds about 2,000 bytes of JSON.
+ */
+export class CookieStore implements SessionStore {
+  readonly ttl: number
+  readonly inCookie = true
+  readonly needs: readonly string[]
+  readonly #sealer: Sealer | undefined
+  readonly #revokedSince: CookieStoreOptions['revokedSince']
+
+  constructor({ sealer, ttl = DEFAULT_TTL, revokedSince }: CookieStoreOptions = {}) {
+    if (!(Number.isFinite(ttl) && ttl > 0)) throw new InvalidOptionError('ttl must be a number of seconds above 0.')
+    this.ttl = ttl
+    this.needs = sealer ? [] : ['cookies.secret']
+    this.#sealer = sealer
+    this.#revokedSince = revokedSince
+  }
+
+  get(_req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined> {
+    const opened = (this.#sealer ?? context.sealer).open(cookie, context.key, context.now)
+    return isPromise(opened) ? opened.then((seal) => this.#read(seal, context)) : this.#read(opened, context)
+  }
+
+  put(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
+    const payload = Object.create(null) as SessionData
+    payload[ID] = session.sid.publicId
+    Object.assign(payload, session.data)
+    payload[CREATED_AT] = session.createdAt
+    const sealed = (this.#sealer ?? context.sealer).seal(payload, context.key, session.expiresAt)
+    const checked = (value: string): string => {
+      checkSize(context.key, value, session.data)
+      return value
+    }
+    return isPromise(sealed) ? sealed.then(checked) : checked(sealed)
+  }
+
+  /** There is nothing to remove: the browser is told to forget the cookie. */
+  delete(): void {}
+
+  #read(seal: OpenedSeal | undefined, { owner }: StoreContext): Awaitable<LoadedSession | undefined> {
+    if (seal === undefined) return undefined
+    const { payload, expiresAt, retired } = seal
+    const id = payload[ID]
+    // Rails takes a payload without an id for no session of its own
+    if (id === undefined || id === null || id === false) return undefined
+    const createdAt = payload[CREATED_AT]
+    const session: LoadedSession = {
+      sid: typeof id === 'string' && id !== '' ? new SessionId(id) : SessionId.generate(),
+      data: payload,
+      createdAt: typeof createdAt === 'number' ? createdAt : 0,
+      expiresAt,
+      retired,
+    }
+    const whose = owner === undefined ? undefined : payload[owner]
+    if (this.#revokedSince === undefined || whose === undefined) return session
+    const since = this.#revokedSince(whose)
+    const unlessRevoked = (time: number | Date | undefined): LoadedSession | undefined =>
+      time !== undefined && session.createdAt < Number(time) ? undefined : session
+    return isPromise(since) ? since.then(unlessRevoked) : unlessRevoked(since)
+  }
+}
