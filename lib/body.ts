@@ -1,16 +1,42 @@
 import type { RackBody, RackResponse } from './app.ts'
+import { InvalidResponseError } from './errors.ts'
 
 const ignore = (): void => {}
 
 interface Closable {
-  on?: unknown
-  destroy?: unknown
-  cancel?: unknown
-  return?: unknown
+  on?: (event: 'error', listener: () => void) => unknown
+  destroy?: () => unknown
+  cancel?: () => unknown
+  return?: () => unknown
 }
 
-function isStream(body: RackBody): body is RackBody & { on(event: 'error', listener: () => void): unknown } {
-  return typeof body === 'object' && body !== null && typeof (body as Closable).on === 'function'
+/** What `InvalidResponseError` says of a body, or a piece of one, that cannot be sent. */
+export const NOT_TEXT = 'A body must be a string, bytes, null, or an iterable of strings and bytes.'
+
+/**
+ * Takes a response from an app: what is no triple is an error here, and not in whatever layer touches it first;
+ * a stream is listened to from now on (see `guardBody`).
+ *
+ * @throws {InvalidResponseError} it is not `[status, headers, body]`; its body, if any, is closed
+ */
+export function takeResponse(response: RackResponse): RackResponse {
+  const fault = faultOf(response)
+  if (fault === undefined) return guardBody(response)
+  if (Array.isArray(response)) closeBody((response as RackResponse)[2])
+  throw new InvalidResponseError(fault)
+}
+
+function faultOf(response: RackResponse): string | undefined {
+  if (!Array.isArray(response) || response.length !== 3) return 'An app must return [status, headers, body].'
+  const [status, headers, body] = response as RackResponse
+  if (!Number.isInteger(status) || status < 200 || status > 999) {
+    return 'The status of a response must be a whole number from 200 to 999.'
+  }
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) {
+    return 'The headers of a response must be an object of names and values.'
+  }
+  if (typeof body === 'string' || body === null) return undefined
+  return typeof body === 'object' && (Symbol.iterator in body || Symbol.asyncIterator in body) ? undefined : NOT_TEXT
 }
 
 /**
@@ -19,9 +45,13 @@ function isStream(body: RackBody): body is RackBody & { on(event: 'error', liste
  * reads the stream gets it.
  */
 export function guardBody(response: RackResponse): RackResponse {
-  const body = response?.[2]
-  if (typeof body === 'object' && isStream(body)) body.on('error', ignore)
+  const body = response[2]
+  if (typeof body === 'object') guard(body as Closable | null)
   return response
+}
+
+function guard(body: Closable | null): void {
+  if (typeof body?.on === 'function') body.on('error', ignore)
 }
 
 /**
@@ -30,11 +60,14 @@ export function guardBody(response: RackResponse): RackResponse {
  */
 export function closeBody(body: RackBody): void {
   if (typeof body !== 'object' || body === null) return
-  const { destroy, cancel, return: end } = body as Closable
+  const closable = body as Closable
   try {
-    if (typeof destroy === 'function') destroy.call(body)
-    else if (typeof end === 'function') settle(end.call(body))
-    else if (typeof cancel === 'function') settle(cancel.call(body))
+    if (typeof closable.destroy === 'function') {
+      // a file that is still being opened may fail after it was destroyed
+      guard(closable)
+      closable.destroy()
+    } else if (typeof closable.return === 'function') settle(closable.return())
+    else if (typeof closable.cancel === 'function') settle(closable.cancel())
   } catch {
     // see above
   }

@@ -1,9 +1,15 @@
-import { validateHeaderValue, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
+import {
+  validateHeaderName,
+  validateHeaderValue,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
-import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
-import { closeBody, guardBody } from './body.ts'
+import { isPromise, type App, type Awaitable, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
+import { closeBody, NOT_TEXT, takeResponse } from './body.ts'
 import { Builder } from './builder.ts'
-import { InvalidResponseError } from './errors.ts'
+import { InvalidOptionError, InvalidResponseError } from './errors.ts'
 
 export interface ListenerOptions {
   /**
@@ -64,17 +70,20 @@ class Output {
 
   send(response: RackResponse): void {
     try {
-      check(response)
-      const [status, headers, body] = guardBody(response)
-      if (isGone(this.res)) closeBody(body)
-      else if (status === 204 || status === 304) this.#sendNothing(status, withoutEntity(headers), body)
-      else if (this.req.method === 'HEAD') this.#sendNothing(status, withLength(headers, lengthOf(body)), body)
-      else if (typeof body === 'string' || body instanceof Uint8Array) this.#sendWhole(status, headers, body)
-      else if (body === null) this.#sendWhole(status, headers, '')
-      else if (Array.isArray(body)) this.#sendWhole(status, headers, join(body))
-      else void this.#sendStream(status, present(headers), body)
+      const [status, headers, body] = takeResponse(response)
+      try {
+        if (isGone(this.req, this.res)) closeBody(body)
+        else if (status === 204 || status === 304) this.#sendNothing(status, withoutEntity(headers), body)
+        else if (this.req.method === 'HEAD') this.#sendNothing(status, withLength(headers, lengthOf(body)), body)
+        else if (typeof body === 'string' || body instanceof Uint8Array) this.#sendWhole(status, headers, body)
+        else if (body === null) this.#sendWhole(status, headers, '')
+        else if (Array.isArray(body)) this.#sendWhole(status, headers, join(body))
+        else void this.#sendStream(status, withLength(headers, undefined), body)
+      } catch (error) {
+        closeBody(body)
+        throw error
+      }
     } catch (error) {
-      closeBody((response as RackResponse | undefined)?.[2] ?? null)
       this.fail(error)
     }
   }
@@ -82,18 +91,13 @@ class Output {
   /** A plain 500 while that is still possible, else the end of the connection. Says nothing about the error. */
   fail(error: unknown): void {
     const { req, res } = this
-    if (!isGone(res)) {
-      if (res.headersSent) {
-        res.destroy()
-      } else {
-        // writeHead, where it refused a header, has already set the reason phrase
-        if (req.httpVersionMajor < 2) res.statusMessage = ''
-        res.writeHead(500, { 'content-type': 'text/plain; charset=utf-8', 'content-length': 22 })
-        res.end(req.method === 'HEAD' ? undefined : 'Internal Server Error\n')
-      }
+    if (!isGone(req, res)) {
+      if (res.headersSent) abort(res)
+      else sendError(req, res)
     }
     try {
-      this.onError(error, req)
+      const heard: unknown = this.onError(error, req)
+      if (isPromise(heard)) heard.then(undefined, (second: unknown) => console.error(second))
     } catch (second) {
       console.error(second)
     }
@@ -103,9 +107,7 @@ class Output {
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
     const head = withLength(headers, length)
     const said = head['content-length']
-    if (said !== undefined && String(said) !== String(length)) {
-      throw new InvalidResponseError(`The body has ${length} bytes, and content-length says otherwise.`)
-    }
+    if (said !== undefined && Number(said) !== length) throw new InvalidResponseError(LYING_LENGTH)
     this.#writeHead(status, head)
     this.res.end(body)
   }
@@ -119,7 +121,10 @@ class Output {
   #writeHead(status: number, headers: OutgoingHttpHeaders): void {
     // node:http refuses control characters by itself; node:http2 leaves that to the peer
     if (this.req.httpVersionMajor >= 2) {
-      for (const name in headers) validateHeaderValue(name, headers[name] as string)
+      for (const name in headers) {
+        validateHeaderName(name)
+        validateHeaderValue(name, headers[name] as string)
+      }
     }
     this.res.writeHead(status, headers)
   }
@@ -129,9 +134,11 @@ class Output {
     headers: OutgoingHttpHeaders,
     body: Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>,
   ): Promise<void> {
-    const { res } = this
-    res.strictContentLength = true
-    const iterator = Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
+    const { req, res } = this
+    const said = headers['content-length']
+    const promised = said === undefined ? undefined : Number(said)
+    let sent = 0
+    let chunks: Chunks | undefined
     let done = false
     let wake = (): void => {}
     const stop = (): void => {
@@ -139,17 +146,25 @@ class Output {
       done = true
       wake()
       closeBody(body)
-      closeBody(iterator as unknown as RackBody)
+      closeBody(chunks as unknown as RackBody)
     }
     res.on('close', stop)
     res.on('error', stop)
+    // a response that waits behind others on its connection hears of its end only from the socket
+    const queued = req.httpVersionMajor < 2 && res.socket === null ? req.socket.setMaxListeners(0) : undefined
+    queued?.on('close', stop)
     try {
+      chunks = chunksOf(body)
       for (;;) {
-        const next = await iterator.next()
+        const next = await chunks.next()
         if (done) return
         if (next.done) break
-        const chunk: unknown = next.value
+        const chunk = next.value
         if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) throw new InvalidResponseError(NOT_TEXT)
+        if (promised !== undefined) {
+          sent += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.byteLength
+          if (!(sent <= promised)) throw new InvalidResponseError(LYING_LENGTH)
+        }
         if (!res.headersSent) this.#writeHead(status, headers)
         if (chunk.length === 0) {
           res.flushHeaders()
@@ -162,38 +177,58 @@ class Output {
           if (done) return
         }
       }
-      done = true
+      if (promised !== undefined && sent !== promised) throw new InvalidResponseError(LYING_LENGTH)
       if (!res.headersSent) this.#writeHead(status, headers)
+      done = true
       res.end()
     } catch (error) {
       if (done) return
       stop()
       this.fail(error)
+    } finally {
+      queued?.off('close', stop)
     }
   }
 }
 
-const NOT_TEXT = 'A body must be a string, bytes, null, or an iterable of strings and bytes.'
+const LYING_LENGTH = 'The content-length of a response must be the number of bytes of its body.'
 
-function check(response: RackResponse): void {
-  if (!Array.isArray(response) || response.length !== 3) {
-    throw new InvalidResponseError('An app must return [status, headers, body].')
-  }
-  const [status, headers, body] = response as RackResponse
-  if (!Number.isInteger(status) || status < 200 || status > 999) {
-    throw new InvalidResponseError('The status of a response must be a whole number from 200 to 999.')
-  }
-  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) {
-    throw new InvalidResponseError('The headers of a response must be an object of names and values.')
-  }
-  if (typeof body === 'string' || body === null) return
-  if (typeof body !== 'object' || !(Symbol.iterator in body || Symbol.asyncIterator in body)) {
-    throw new InvalidResponseError(NOT_TEXT)
-  }
+/** The part of an iterator that is used of one. */
+interface Chunks {
+  next(): Awaitable<IteratorResult<unknown>>
+  return?(): unknown
 }
 
-function isGone(res: ServerResponse): boolean {
-  return res.destroyed || (res as unknown as Partial<Http2ServerResponse>).stream?.destroyed === true
+function chunksOf(body: Iterable<unknown> | AsyncIterable<unknown>): Chunks {
+  if ('getReader' in body) {
+    // the iterator of a web stream cannot be stopped while it waits for a chunk
+    const reader = (body as ReadableStream<unknown>).getReader()
+    return { next: () => reader.read(), return: () => reader.cancel() }
+  }
+  return Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
+}
+
+function sendError(req: IncomingMessage, res: ServerResponse): void {
+  // writeHead, where it refused a header, has kept those before it
+  for (const name of res.getHeaderNames()) res.removeHeader(name)
+  if (req.httpVersionMajor < 2) {
+    res.statusMessage = ''
+    res.chunkedEncoding = false
+  }
+  res.writeHead(500, { 'content-type': 'text/plain; charset=utf-8', 'content-length': 22 })
+  res.end(req.method === 'HEAD' ? undefined : 'Internal Server Error\n')
+}
+
+/** Ends a response so that the client can tell it from one that is complete. */
+function abort(res: ServerResponse): void {
+  const { stream } = res as unknown as Partial<Http2ServerResponse>
+  if (stream) stream.close(2)
+  else res.destroy()
+}
+
+function isGone(req: IncomingMessage, res: ServerResponse): boolean {
+  if (req.httpVersionMajor >= 2) return (res as unknown as Http2ServerResponse).stream.destroyed
+  return res.destroyed || (res.socket === null && req.socket.destroyed)
 }
 
 function join(chunks: readonly unknown[]): string | Uint8Array {

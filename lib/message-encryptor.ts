@@ -120,6 +120,7 @@ function gcmKey(key: Buffer): GcmKey {
 
 function cbcKey({ key, signKey, digest }: LegacyKeys): CbcKey {
   if (key.length !== 32) throw new InvalidOptionError(`legacy: a key has 32 bytes, not ${key.length}`)
+  if (signKey.length === 0) throw new InvalidOptionError('legacy: signKey is empty, and anyone could sign')
   return { key: Buffer.from(key), signKey: Buffer.from(signKey), digest: checkDigest(digest) }
 }
 

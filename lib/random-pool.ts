@@ -11,7 +11,7 @@ let next = pool.length
  * from the pool in the same step, so that no later bug that reads this memory finds an id or a nonce in use.
  *
  * @param size in bytes; more than 8 KiB are taken from the system directly
- * @throws RangeError for a size that is no whole number from 0 on
+ * @throws RangeError for a negative size, or NaN
  */
 export function randomBytes(size: number): Buffer {
   if (!(size <= pool.length) || size < 0 || !Number.isInteger(size)) return systemRandomBytes(size)

@@ -204,7 +204,7 @@ export class SessionCommit {
   // ---- the steps that they share
 
   #put(outcome: CommitOutcome, session: SavedSession, moves = true): Awaitable<Committed> {
-    const put = this.#config.store.put(this.#req, session, this.#context)
+    const put = this.#config.store.toCookie(this.#req, session, this.#context)
     const send = (cookie: string | undefined): Committed => {
       if (cookie === undefined) {
         this.#sid = undefined
@@ -240,7 +240,7 @@ export class SessionCommit {
     const { cookie } = this.#it
     const sent = cookie === undefined ? this.#jar.rawValues(this.#config.key, MAX_COOKIES).map(decodeSealed) : [cookie]
     const removals = sent
-      .map((value) => value !== undefined && this.#config.store.delete(this.#req, value, this.#context))
+      .map((value) => value !== undefined && this.#config.store.forgetCookie(this.#req, value, this.#context))
       .filter((removal) => typeof removal === 'object' && isPromise(removal))
     return removals.length === 0 ? undefined : Promise.all(removals).then(() => undefined)
   }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { inspect } from 'node:util'
 import { isPromise, type Awaitable, type RackResponse } from './app.ts'
+import { closeBody } from './body.ts'
 import { makePrivate } from './cache-control.ts'
 import { sessionCommit, sessionLoad, type CommitMessage, type LoadMessage } from './channels.ts'
 import { decodeSealed, type RequestJar } from './cookie-jar.ts'
@@ -117,8 +118,9 @@ export class RequestSession {
 
   get id(): string | undefined {
     this.#looked = true
+    if (this.#state === 'committed') return this.#newId?.publicId
     if (this.#state === 'destroyed') return undefined
-    if (this.#record && !this.#reset) return this.#newId?.publicId ?? this.#record.sid.publicId
+    if (this.#record && this.#record.gone !== true && !this.#reset) return this.#record.sid.publicId
     if (!this.#hash?.isWritten) return undefined
     return (this.#newId ??= SessionId.generate()).publicId
   }
@@ -169,7 +171,7 @@ export class RequestSession {
       for (const raw of cookies) {
         const cookie = decodeSealed(raw)
         if (cookie === undefined) continue
-        const found = store.get(this.#req, cookie, context)
+        const found = store.fromCookie(this.#req, cookie, context)
         // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
         const record = isPromise(found) ? await found : found
         if (record === undefined || isOver(record, maxLifetime, context.now)) continue
@@ -213,9 +215,18 @@ export class RequestSession {
       this.#state = 'committed'
       return response
     }
-    const saved = this.#save()
-    if (!isPromise(saved)) return this.#finish(response, saved)
-    return saved.then((sent) => this.#finish(response, sent))
+    const fail = (error: unknown): never => {
+      this.close()
+      closeBody(response[2])
+      throw error
+    }
+    try {
+      const saved = this.#save()
+      if (!isPromise(saved)) return this.#finish(response, saved)
+      return saved.then((sent) => this.#finish(response, sent)).then(undefined, fail)
+    } catch (error) {
+      return fail(error)
+    }
   }
 
   /** Nothing is saved any more, and later writes throw. */

@@ -78,9 +78,9 @@ export interface SessionStore {
   /** Whether the cookie value is the session itself, and so changes with it. */
   readonly inCookie?: boolean
   /** The session that a cookie value stands for; `undefined` where there is none. Rejects when it cannot tell. */
-  get(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined>
+  fromCookie(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined>
   /** Saves, and gives the cookie value that stands for the session; `undefined`: it is gone, nothing was saved. */
-  put(req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string | undefined>
+  toCookie(req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string | undefined>
   /** Removes what a cookie value stands for. What does not exist is no error. */
-  delete(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<void>
+  forgetCookie(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<void>
 }

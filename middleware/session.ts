@@ -49,13 +49,15 @@ export function session<Data extends object = Record<string, unknown>>(
       )
     }
     const handle = new RequestSession(config, req, jar)
-    const fail = (error: unknown): never => {
-      handle.close()
-      throw error
-    }
     const response = app(Object.assign(req, { session: handle as unknown as SessionHandle<Data> }))
-    if (isPromise(response)) return response.then((value: RackResponse) => handle.commit(value)).then(undefined, fail)
-    return handle.commit(response)
+    if (!isPromise(response)) return handle.commit(response)
+    return response.then(
+      (value: RackResponse) => handle.commit(value),
+      (error: unknown) => {
+        handle.close()
+        throw error
+      },
+    )
   })
 }
 
@@ -65,7 +67,7 @@ function configOf(options: SessionOptions): SessionConfig {
   const { path = '/', domain, secure = 'auto', httpOnly = true, partitioned = false } = options
   const sameSite = options.sameSite === undefined ? 'lax' : options.sameSite
 
-  if (typeof (store as Partial<SessionStore>).get !== 'function') {
+  if (typeof (store as Partial<SessionStore>).fromCookie !== 'function') {
     throw new InvalidOptionError('session({ store }) takes a store, for example new CookieStore().')
   }
   if (expireAfter !== undefined) checkIdle(expireAfter)

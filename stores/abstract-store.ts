@@ -106,7 +106,7 @@ export abstract class AbstractStore implements SessionStore {
   abstract deleteSession(req: IncomingMessage, sid: SessionId, options: DeleteOptions): Awaitable<void>
 
   /** @internal */
-  async get(req: IncomingMessage, cookie: string): Promise<LoadedSession | undefined> {
+  async fromCookie(req: IncomingMessage, cookie: string): Promise<LoadedSession | undefined> {
     const sid = SessionId.parse(cookie)
     const found = sid && (await this.findSession(req, sid))
     return (
@@ -121,7 +121,7 @@ export abstract class AbstractStore implements SessionStore {
   }
 
   /** @internal */
-  async put(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
+  async toCookie(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
     const { sid, replaces, create, data, changes, createdAt, expiresAt, owner } = session
     const options = { create, createdAt, expiresAt, owner }
     let written: boolean
@@ -141,13 +141,22 @@ export abstract class AbstractStore implements SessionStore {
   }
 
   /** @internal */
-  async delete(req: IncomingMessage, cookie: string, { now }: StoreContext): Promise<void> {
+  async forgetCookie(req: IncomingMessage, cookie: string, { now }: StoreContext): Promise<void> {
     let sid = SessionId.parse(cookie)
     // what was renewed elsewhere in the meantime is found through its marker
     for (let i = 0; sid && i < MAX_SUCCESSORS; i++) {
-      const found = await this.findSession(req, sid)
+      const successor = await this.#successorOf(req, sid)
       await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
-      sid = found?.successor === undefined ? undefined : SessionId.ofPrivate(found.successor)
+      sid = successor === undefined ? undefined : SessionId.ofPrivate(successor)
+    }
+  }
+
+  async #successorOf(req: IncomingMessage, sid: SessionId): Promise<string | undefined> {
+    try {
+      return (await this.findSession(req, sid))?.successor
+    } catch {
+      // a record that cannot be read can still be removed; a store that is down fails at that
+      return undefined
     }
   }
 

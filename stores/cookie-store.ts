@@ -50,12 +50,12 @@ export class CookieStore implements SessionStore {
     this.#revokedSince = revokedSince
   }
 
-  get(_req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined> {
+  fromCookie(_req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined> {
     const opened = (this.#sealer ?? context.sealer).open(cookie, context.key, context.now)
     return isPromise(opened) ? opened.then((seal) => this.#read(seal, context)) : this.#read(opened, context)
   }
 
-  put(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
+  toCookie(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
     const payload = Object.create(null) as SessionData
     payload[ID] = session.sid.publicId
     Object.assign(payload, session.data)
@@ -69,7 +69,7 @@ export class CookieStore implements SessionStore {
   }
 
   /** There is nothing to remove: the browser is told to forget the cookie. */
-  delete(): void {}
+  forgetCookie(): void {}
 
   #read(seal: OpenedSeal | undefined, { owner }: StoreContext): Awaitable<LoadedSession | undefined> {
     if (seal === undefined) return undefined

@@ -1,0 +1,138 @@
+// A small site on node:http and luggage-rack alone: sign in, be counted, fill a cart, sign out.
+// All that it knows of a visitor is in his encrypted cookie; the server remembers nothing.
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { parseArgs } from 'node:util'
+import { Builder, cookies, session, toListener, type Middleware, type RackResponse, type RequestOf } from 'luggage-rack'
+import { cartPage, dashboardPage, messagePage, signInPage, WARES, type CartLine } from './pages.ts'
+import { secretIn } from './secret.ts'
+
+/**
+ * SameSite=Lax keeps the session's cookie out of what other sites post. What another origin of the same site posts
+ * (another port of localhost, a sibling subdomain) still carries it, and is refused here.
+ */
+const sameOrigin: Middleware = (app) => (req) => {
+  const { 'sec-fetch-site': site, origin, host } = req.headers
+  const own = site === undefined ? origin === undefined || origin.endsWith(`//${host}`) : site === 'same-origin'
+  return req.method === 'POST' && !own ? page(403, messagePage('That form was not one of ours.')) : app(req)
+}
+
+const smallForms: Middleware = (app) => (req) => {
+  const { 'content-length': length = 0, 'transfer-encoding': withoutLength } = req.headers
+  return withoutLength || Number(length) > 10_000 ? page(413, messagePage('That is too much for a form.')) : app(req)
+}
+
+const stack = new Builder()
+  .use(sameOrigin)
+  .use(smallForms)
+  .use(cookies({ secret: secretIn('.luggage-rack-secret') }))
+  .use(session<{ user: string; visits: number; cart: CartLine[] }>({ key: '_site_session' }))
+
+/** What the layers make of node's request: it has `cookies` and `session`. */
+type Req = RequestOf<typeof stack>
+
+const app = stack.run((req) => {
+  const [path] = (req.url ?? '/').split('?')
+  switch (`${req.method === 'HEAD' ? 'GET' : req.method} ${path}`) {
+    case 'GET /':
+      return dashboard(req)
+    case 'POST /sign-in':
+      return signIn(req)
+    case 'POST /sign-out':
+      return signOut(req)
+    case 'GET /cart':
+      return showCart(req)
+    case 'POST /cart/add':
+    case 'POST /cart/quantity':
+    case 'POST /cart/remove':
+      return changeCart(req, path)
+    default:
+      return page(404, messagePage('There is no such page.'))
+  }
+})
+
+async function dashboard(req: Req): Promise<RackResponse> {
+  const session = await req.session
+  if (session.user === undefined) return page(200, signInPage())
+  session.visits = (session.visits ?? 0) + 1
+  return page(200, dashboardPage(session.user, session.visits, session.cart ?? []))
+}
+
+async function signIn(req: Req): Promise<RackResponse> {
+  const name = (await formOf(req)).get('name')?.trim().slice(0, 50)
+  if (!name) return page(422, signInPage('Please tell us a name.'))
+  // a new, empty session: what somebody planted in this browser before does not become the user's
+  const session = req.session.reset()
+  session.user = name
+  return seeOther('/')
+}
+
+function signOut(req: Req): RackResponse {
+  // The browser forgets its cookie. A copy of it would still open until it expires, since the server remembers
+  // nothing; where that matters, keep sessions in a store, or give CookieStore a `revokedSince`.
+  req.session.destroy()
+  return seeOther('/')
+}
+
+async function showCart(req: Req): Promise<RackResponse> {
+  const session = await req.session
+  if (session.user === undefined) return seeOther('/')
+  return page(200, cartPage(session.user, session.cart ?? []))
+}
+
+/** Changes the cart in place, which the session notices as it does an assignment. */
+async function changeCart(req: Req, path: string | undefined): Promise<RackResponse> {
+  const form = await formOf(req)
+  const session = await req.session
+  if (session.user === undefined) return seeOther('/')
+  const cart = (session.cart ??= [])
+  const item = form.get('item') ?? ''
+  const quantity = Number(form.get('quantity'))
+  const line = cart.find((one) => one.item === item)
+  if (path === '/cart/add') {
+    if (line) line.quantity = Math.min(line.quantity + 1, 99)
+    else if (WARES.includes(item)) cart.push({ item, quantity: 1 })
+  } else if (line && path === '/cart/remove') {
+    cart.splice(cart.indexOf(line), 1)
+  } else if (line && Number.isInteger(quantity) && quantity >= 1 && quantity <= 99) {
+    line.quantity = quantity
+  }
+  return seeOther('/cart')
+}
+
+async function formOf(req: IncomingMessage): Promise<URLSearchParams> {
+  let text = ''
+  for await (const chunk of req.setEncoding('utf8')) text += chunk as string
+  return new URLSearchParams(text)
+}
+
+/** Not to be stored, so that after a sign-out the browser's back button shows nothing. */
+function page(status: number, html: string): RackResponse {
+  return [status, { 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store' }, html]
+}
+
+/** The answer to a post, so that reloading the page that follows posts nothing again. */
+function seeOther(location: string): RackResponse {
+  return [303, { location }, null]
+}
+
+const { values } = parseArgs({ options: { port: { type: 'string', default: process.env.PORT || '3000' } } })
+const server = createServer(toListener(app))
+
+server.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EADDRINUSE') throw error
+  console.error(`Port ${values.port} is taken. Choose another one, for example: npm start -- --port 3001`)
+  process.exitCode = 1
+})
+
+server.listen(Number(values.port), () => {
+  console.log(`The site is at http://localhost:${(server.address() as AddressInfo).port} (Ctrl+C ends it)`)
+})
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    server.close()
+    // browsers open connections ahead of need, and close() alone would wait for their first request
+    setTimeout(() => server.closeAllConnections(), 500).unref()
+  })
+}

@@ -1,0 +1,33 @@
+// Sees that the programs are here which the tests run for real, and installs them where that is possible.
+import { execFileSync, spawnSync } from 'node:child_process'
+
+/** A program that the tests need, and the Debian package that has it. */
+const programs: readonly { command: string; package: string }[] = [
+  { command: 'curl', package: 'curl' },
+  { command: 'openssl', package: 'openssl' },
+  { command: process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium', package: 'chromium' },
+]
+
+const has = (command: string): boolean => spawnSync(command, ['--version'], { stdio: 'ignore' }).error === undefined
+
+function install(packages: readonly string[]): void {
+  const run = (...args: string[]): void => {
+    execFileSync('apt-get', args, { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+  }
+  run('update', '-qq')
+  run('install', '-y', '-qq', '--no-install-recommends', ...packages)
+}
+
+const missing = programs.filter(({ command }) => !has(command)).map((program) => program.package)
+if (missing.length > 0) {
+  const mayInstall = process.getuid?.() === 0 && has('apt-get')
+  if (!mayInstall) {
+    console.error(
+      `The tests need ${missing.join(', ')}. On Debian and Ubuntu: sudo apt-get install ${missing.join(' ')}\n` +
+        'Elsewhere install them and set CHROMIUM_PATH to the browser.',
+    )
+    process.exit(1)
+  }
+  console.error(`Installing what the tests need: ${missing.join(', ')}`)
+  install(missing)
+}

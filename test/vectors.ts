@@ -1,0 +1,93 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+
+/** Rails' settings behind a vector, under Rails' own names. */
+export interface VectorConfig {
+  secret_key_base: string
+  key_digest: 'SHA1' | 'SHA256'
+  key_iterations: number
+  signed_cookie_salt: string
+  encrypted_cookie_salt: string
+  encrypted_signed_cookie_salt: string
+  authenticated_encrypted_cookie_salt: string
+  use_authenticated_cookie_encryption: boolean
+  use_cookies_with_metadata: boolean
+  signed_cookie_digest: 'SHA1' | 'SHA256' | 'SHA384' | 'SHA512' | null
+  cookies_serializer: 'json' | 'hybrid' | 'marshal'
+  escape_html_entities_in_json: boolean
+  escape_js_separators_in_json: boolean
+  same_site: string | null
+  cookie_name: string
+  effective_cipher: 'aes-128-gcm' | 'aes-256-gcm' | 'aes-256-cbc'
+  /** Salt → the key that Rails derived. */
+  derived_keys_hex: Record<string, string>
+}
+
+/** What Rails made of a cookie. Without `accepted`, and without an error, it went on with an empty session. */
+export interface VectorExpectation {
+  accepted: boolean
+  session_json?: string | null
+  session?: Record<string, unknown> | null
+  value_json?: string | null
+  error: string | null
+  sends_cookie_back?: boolean
+}
+
+/** A vector has the fields of its kind. `value_json` and the like are exact text, `value` a parsed copy. */
+export interface Vector {
+  id: string
+  rails: string
+  kind: string
+  label: string
+  config?: string
+  written_with?: string
+  cookie_name?: string
+  /** ISO 8601. */
+  now?: string
+  generated_at?: string
+  clock_frozen?: boolean
+  cookie_header?: string
+  cookie_value?: string
+  set_cookie?: string | null
+  set_cookies?: string[]
+  purpose?: string | null
+  plaintext?: string
+  session_options?: { expire_after?: number }
+  session_json?: string
+  session?: Record<string, unknown> | null
+  value?: unknown
+  value_json?: string | null
+  digest?: 'SHA1' | 'SHA256' | 'SHA384' | 'SHA512'
+  expect?: VectorExpectation
+  all_versions_agree?: boolean
+  [field: string]: unknown
+}
+
+export interface VectorFile {
+  version: string
+  category: string
+  configs: Record<string, VectorConfig>
+  vectors: Vector[]
+}
+
+const folder = process.env['LUGGAGE_RACK_VECTORS'] ?? join(packageRoot(import.meta.dirname), 'test', 'vectors')
+
+/** The files of these categories, of every version of Rails that is there. */
+export function vectorFiles(categories: string[]): VectorFile[] {
+  const files: VectorFile[] = []
+  for (const name of readdirSync(folder).toSorted()) {
+    const [, version, category] = /^rails-([\d.]+)-(.+)\.json$/.exec(name) ?? []
+    if (version === undefined || category === undefined || !categories.includes(category)) continue
+    const { configs, vectors } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as VectorFile
+    files.push({ version, category, configs, vectors })
+  }
+  return files
+}
+
+// Tests run compiled, from a folder below the one that holds the sources and the vectors.
+function packageRoot(from: string): string {
+  for (let at = from; at !== dirname(at); at = dirname(at)) {
+    if (readdirSync(at).includes('package.json')) return at
+  }
+  throw new Error(`no package.json above ${from}`)
+}
