@@ -25,7 +25,7 @@ const stack = new Builder()
       .run((req) => [200, { 'content-type': 'text/plain' }, `${req.url} below ${req.scriptName}\n`]),
   )
 
-const app = stack.run(async (req) => {
+const app = stack.run(async function everybody(req) {
   if (req.method === 'POST') (await req.session).role = 'admin'
   return [200, { 'content-type': 'text/plain' }, 'for everybody\n']
 })

@@ -1,13 +1,16 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type App, type LayerDescription, type Middleware } from './app.ts'
-import { guardBody } from './body.ts'
-import { SecretMissingError, StackOrderError } from './errors.ts'
+import { takeResponse } from './body.ts'
+import { InvalidOptionError, SecretMissingError, StackOrderError } from './errors.ts'
 import { locationOf, urlMap, type Mapped } from './url-map.ts'
+
+/** The names of the properties that `Needs` has and `Has` lacks, or has as something else. */
+type Missing<Needs, Has> = { [Key in keyof Needs]-?: Has extends Pick<Needs, Key> ? never : Key }[keyof Needs] & string
 
 /** `unknown` where `Has` holds all of `Needs`, else a text that names what is missing. */
 export type Met<Needs, Has> = [Has] extends [Needs]
   ? unknown
-  : `needs, above it, the layer that adds req.${Exclude<keyof Needs, keyof Has> & string}`
+  : `needs, above it, the layer that adds req.${Missing<Needs, Has>}`
 
 /** The request that the controller of a `Builder` gets, to type a controller in another file. */
 export type RequestOf<B> = B extends Builder<infer Req> ? Req : never
@@ -35,18 +38,15 @@ const listings = new WeakMap<App<never>, string>()
  */
 export class Builder<Req extends IncomingMessage = IncomingMessage> {
   readonly #steps: Step[] = []
-  readonly #added: Set<string>
+  readonly #added: Set<string> = new Set()
   #controller: App<never> | undefined
 
   declare protected readonly request: Req
 
-  constructor() {
-    this.#added = new Set()
-  }
-
   /**
    * Adds a layer below the ones that are there.
    *
+   * @throws {InvalidOptionError} what is given is no function
    * @throws {StackOrderError} a layer needs what no layer above it adds. A layer of your own that adds a
    *   property which another one names in its `needs` says so: `Object.assign(layer, { adds: ['user'] })`
    * @throws {SecretMissingError} a layer seals cookies, and `cookies()` above it has no secret
@@ -54,7 +54,7 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
   use<Inner = Req, Outer = Req>(middleware: ((app: App<Inner>) => App<Outer>) & Met<Outer, Req>): Builder<Req & Inner> {
     const layer = middleware as unknown as AnyMiddleware
     if (typeof layer !== 'function') {
-      throw new StackOrderError(`use() takes a middleware, a function from an app to an app, and not ${typeof layer}.`)
+      throw new InvalidOptionError('use() takes a middleware: a function from an app to an app.')
     }
     for (const need of layer.needs ?? []) {
       if (this.#added.has(need)) continue
@@ -75,13 +75,19 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
    * concern these paths alone; layers that are used after `map` do not.
    *
    * @param location `'/admin'`, or with a host `'http://example.org/admin'`
+   * @param build uses and runs what belongs there, and returns it
+   * @throws {InvalidOptionError} the location is none, or `build` returned no app
    */
   map(location: string, build: (builder: Builder<Req & Mapped>) => App<Req & Mapped> | Builder): Builder<Req> {
     locationOf(location)
     const inner = new Builder<Req & Mapped>()
     for (const added of this.#added) inner.#added.add(added)
     const built = build(inner)
-    this.#steps.push({ kind: 'map', location, app: built instanceof Builder ? built.run() : (built as unknown as App) })
+    const app = built instanceof Builder ? built.run() : (built as unknown as App)
+    if (typeof app !== 'function') {
+      throw new InvalidOptionError(`map('${location}') takes a function that returns an app, as builder.run(…) does.`)
+    }
+    this.#steps.push({ kind: 'map', location, app })
     return this
   }
 
@@ -89,14 +95,24 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
    * Ends the stack with the controller and builds it.
    *
    * @param app the controller; without one, what no `map` took is a 404
+   * @throws {InvalidOptionError} the controller, or what a layer made, is no function
    */
   run(app?: App<Req>): App {
-    this.#controller = app
-    let built = guarded((app ?? notFound) as unknown as App)
+    const controller = app ?? this.#controller
+    if (controller !== undefined && typeof controller !== 'function') {
+      throw new InvalidOptionError('run() takes an app: a function from a request to a response.')
+    }
+    this.#controller = controller
+    let built = checked((controller ?? notFound) as unknown as App)
     for (let i = this.#steps.length - 1; i >= 0; i--) {
       const step = this.#steps[i] as Step
       if (step.kind === 'use') {
         built = step.layer(built)
+        if (typeof built !== 'function') {
+          throw new InvalidOptionError(
+            `The layer ${nameOf(step.layer)} made no app: a middleware is a function from an app to an app.`,
+          )
+        }
         continue
       }
       // maps side by side are one table, so that the longest prefix wins whatever their order
@@ -114,18 +130,23 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
   /** The stack, one layer a line, in the order in which a request goes through it. */
   toString(): string {
     const lines = this.#steps.map((step) => {
-      if (step.kind === 'use') return `use ${step.layer.name || '(anonymous)'}`
-      const inner = listings.get(step.app) ?? `run ${step.app.name || '(anonymous)'}`
+      if (step.kind === 'use') return `use ${nameOf(step.layer)}`
+      const inner = listings.get(step.app) ?? `run ${nameOf(step.app)}`
       return `map ${step.location}\n${inner.replace(/^/gm, '  ')}`
     })
-    if (this.#controller) lines.push(`run ${this.#controller.name || '(anonymous)'}`)
+    if (this.#controller) lines.push(`run ${nameOf(this.#controller)}`)
     return lines.join('\n')
   }
 }
 
-function guarded(app: App): App {
+/** The controller, with its responses looked at before a layer sees them: a session is not saved for what is none. */
+function checked(app: App): App {
   return (req) => {
     const response = app(req)
-    return isPromise(response) ? response.then(guardBody) : guardBody(response)
+    return isPromise(response) ? response.then(takeResponse) : takeResponse(response)
   }
+}
+
+function nameOf(layer: { readonly name: string }): string {
+  return layer.name || '(anonymous)'
 }

@@ -1,9 +1,13 @@
 import type { RackHeaders, RackResponse } from './app.ts'
-import { getHeader, getHeaderLines, withHeader } from './headers.ts'
+import { getHeaderLines, withHeader } from './headers.ts'
 import { warnOnce } from './warning.ts'
 
-/** Headers by which a shared cache would keep a response, whatever Cache-Control says to browsers (RFC 9213). */
-const SHARED_CACHE_HEADERS = ['cdn-cache-control', 'surrogate-control'] as const
+/** Headers by which a shared cache would keep a response, whatever Cache-Control says to browsers (RFC 9213, section 2). */
+const SHARED_CACHE_HEADER = /^(.*cdn-cache-control|surrogate-control)$/i
+
+/** Directives that let a shared cache keep a response, or all of it but the fields named. */
+const SHARED = /^(public|s-maxage)\s*(=|$)/i
+const QUALIFIED = /^private\s*=/i
 
 /**
  * Keeps a response out of shared caches that depends on the session (OWASP ASVS 5.0, 14.3.2): it varies by
@@ -26,15 +30,16 @@ export function withVary(headers: RackHeaders, name: string): RackHeaders {
 
 function withoutSharedCaching(headers: RackHeaders): RackHeaders {
   const directives = directivesOf(getHeaderLines(headers, 'cache-control').join(', '))
-  const kept = directives.filter((one) => !/^(public|private|s-maxage)\s*(=|$)/i.test(one))
-  let shared = directives.some((one) => /^(public|s-maxage)\s*(=|$)/i.test(one))
+  const kept = directives.filter((one) => !SHARED.test(one) && !QUALIFIED.test(one))
+  let shared = directives.some((one) => SHARED.test(one))
   let result = headers
-  if (!(directives.length === 1 && directives[0]?.toLowerCase() === 'private')) {
-    result = withHeader(headers, 'cache-control', [...kept, 'private'].join(', '))
+  const isPrivate = kept.some((one) => one.toLowerCase() === 'private')
+  if (!isPrivate || kept.length < directives.length) {
+    result = withHeader(headers, 'cache-control', (isPrivate ? kept : [...kept, 'private']).join(', '))
   }
-  for (const name of SHARED_CACHE_HEADERS) {
-    if (getHeader(result, name) === undefined) continue
-    result = withHeader(result, name, undefined)
+  for (const name in headers) {
+    if (headers[name] === undefined || !SHARED_CACHE_HEADER.test(name)) continue
+    result = withHeader(result, name.toLowerCase(), undefined)
     shared = true
   }
   if (shared) {
@@ -48,8 +53,8 @@ function withoutSharedCaching(headers: RackHeaders): RackHeaders {
   return result
 }
 
-/** Splits at commas outside of quotes. */
+/** Splits at commas outside of quotes; a quote that does not end is dropped, and hides nothing. */
 function directivesOf(value: string): string[] {
-  const directives = value.match(/(?:[^,"]|"(?:\\.|[^"\\])*"?)+/g) ?? []
+  const directives = value.match(/(?:[^,"]|"(?:\\.|[^"\\])*")+/g) ?? []
   return directives.map((one) => one.trim()).filter((one) => one !== '')
 }

@@ -1,11 +1,19 @@
 import type { IncomingMessage } from 'node:http'
-import { parseCookie, stringifySetCookie, type Cookies } from 'cookie'
+import { parseCookie, stringifySetCookie, type Cookies, type SetCookie } from 'cookie'
 import type { RackResponse } from './app.ts'
-import { attributesOf, checkCookie, type CookieOptions, type SameSite } from './cookie-options.ts'
-import { CookieOverflowError, SessionCommittedError } from './errors.ts'
+import {
+  attributesOf,
+  checkAttributes,
+  checkCookie,
+  PREFIXED,
+  type CookieOptions,
+  type SameSite,
+} from './cookie-options.ts'
+import { CookieOverflowError, SecretMissingError, SessionCommittedError } from './errors.ts'
 import { getHeaderLines, withHeader } from './headers.ts'
-import { copyJson, type JsonValue } from './json.ts'
+import { copyJson, equalJson, type JsonValue } from './json.ts'
 import { purposeOf, type Keyring } from './keyring.ts'
+import type { OpenedMessage } from './message-codec.ts'
 import { hostOf, isSecure } from './request.ts'
 import { warnOnce } from './warning.ts'
 
@@ -80,6 +88,13 @@ export class RequestJar implements CookieJar {
     return raw === undefined ? undefined : decode(raw)
   }
 
+  /** As `get`, for a value that has one spelling only. */
+  getSealed(name: string): string | undefined {
+    if (this.#written?.has(name)) return this.#written.get(name)
+    const raw = this.#cookies()[name]
+    return raw === undefined ? undefined : decodeSealed(raw)
+  }
+
   has(name: string): boolean {
     return this.get(name) !== undefined
   }
@@ -87,6 +102,11 @@ export class RequestJar implements CookieJar {
   /** Whether the browser sent a cookie of this name. */
   sent(name: string): boolean {
     return this.#cookies()[name] !== undefined
+  }
+
+  /** Whether this request wrote a cookie of this name. */
+  written(name: string): boolean {
+    return this.#written?.has(name) === true
   }
 
   /**
@@ -98,7 +118,7 @@ export class RequestJar implements CookieJar {
     if (first === undefined) return []
     const header = this.#req.headers.cookie ?? ''
     const needle = `${name}=`
-    if (header.indexOf(needle) === header.lastIndexOf(needle)) return [first]
+    if (header.indexOf(needle, header.indexOf(needle) + 1) === -1) return [first]
     const values: string[] = []
     for (const pair of header.split(';')) {
       const value = parseCookie(pair, { decode: asIs })[name]
@@ -107,39 +127,52 @@ export class RequestJar implements CookieJar {
     return values
   }
 
+  /** @throws what `set` would throw for its name and options */
+  check(name: string, options: CookieOptions): void {
+    this.#mayWrite(name)
+    checkCookie(name, options, this.#sameSiteOf(options))
+  }
+
   set(name: string, value: string, options: CookieOptions = {}): this {
     if (typeof value !== 'string') {
       throw new TypeError(
         `The cookie ${name} takes a string. For other values use cookies.signed or cookies.encrypted.`,
       )
     }
-    const sameSite = options.sameSite === undefined ? this.#sameSite() : options.sameSite
-    checkCookie(name, { ...options, sameSite })
+    this.#mayWrite(name)
+    const sameSite = this.#sameSiteOf(options)
+    checkCookie(name, options, sameSite)
     const persists = options.expires !== undefined || options.maxAge !== undefined
-    if (!persists && this.get(name) === value && this.sent(name) && !this.#written?.has(name)) return this
-    this.#write(name, value, { ...options, sameSite })
+    if (persists || this.written(name) || !isEncoded(this.#cookies()[name], value)) {
+      this.#write(name, value, options, sameSite)
+    }
     return this
   }
 
   delete(name: string, options: CookieOptions = {}): string | undefined {
+    this.#mayWrite(name)
     const value = this.get(name)
-    if (value !== undefined) this.expire(name, options)
+    if (value !== undefined || this.sent(name)) this.expire(name, options)
     return value
   }
 
   /** Makes the browser forget a cookie, whether or not it was sent. */
   expire(name: string, options: CookieOptions): void {
-    const sameSite = options.sameSite === undefined ? this.#sameSite() : options.sameSite
-    const secure = options.secure === true || /^__(Secure|Host)-/i.test(name)
-    this.#write(name, undefined, { ...options, sameSite, secure, maxAge: 0, expires: new Date(0) })
+    this.#mayWrite(name)
+    const sameSite = this.#sameSiteOf(options)
+    // else the browser would drop the line, and keep the cookie
+    const secure = options.secure === true || options.partitioned === true || sameSite === 'none' || PREFIXED.test(name)
+    const ended = { ...options, secure, maxAge: 0, expires: new Date(0) }
+    checkAttributes(name, ended, sameSite)
+    this.#write(name, undefined, ended, sameSite)
   }
 
   get size(): number {
-    return this.#names().length
+    return this.names().length
   }
 
   *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
-    for (const name of this.#names()) yield [name, this.get(name) as string]
+    for (const name of this.names()) yield [name, this.get(name) as string]
   }
 
   toObject(): Record<string, string> {
@@ -156,6 +189,20 @@ export class RequestJar implements CookieJar {
 
   get permanent(): Jar<string> {
     return new ChainedJar<string, string>(this, 'plain', true)
+  }
+
+  /** The names of the cookies that there are, in the order of the request. */
+  names(): string[] {
+    const names = new Set<string>()
+    // an object would list names that are numbers first
+    for (const pair of (this.#req.headers.cookie ?? '').split(';')) {
+      for (const name in parseCookie(pair, { decode: asIs })) names.add(name)
+    }
+    for (const [name, value] of this.#written ?? []) {
+      if (value === undefined) names.delete(name)
+      else names.add(name)
+    }
+    return [...names]
   }
 
   /** The response with the cookies that were written. From now on writes throw. */
@@ -176,31 +223,23 @@ export class RequestJar implements CookieJar {
     return (this.#sent ??= parseCookie(this.#req.headers.cookie ?? '', { decode: asIs }))
   }
 
-  #names(): string[] {
-    const names = new Set<string>()
-    // an object would list names that are numbers first
-    for (const pair of (this.#req.headers.cookie ?? '').split(';')) {
-      for (const name in parseCookie(pair, { decode: asIs })) names.add(name)
-    }
-    for (const [name, value] of this.#written ?? []) {
-      if (value === undefined) names.delete(name)
-      else names.add(name)
-    }
-    return [...names]
+  #sameSiteOf({ sameSite }: CookieOptions): SameSite | null {
+    if (sameSite !== undefined) return sameSite
+    const { sameSite: usual } = this.config
+    return (typeof usual === 'function' ? usual(this.#req) : usual) ?? null
   }
 
-  #sameSite(): SameSite | null {
-    const { sameSite } = this.config
-    return (typeof sameSite === 'function' ? sameSite(this.#req) : sameSite) ?? null
-  }
-
-  #write(name: string, value: string | undefined, options: CookieOptions): void {
+  #mayWrite(name: string): void {
     if (this.#committed) throw new SessionCommittedError(`The cookie ${name} was written`)
-    const attributes = attributesOf(this.#req, options)
+  }
+
+  #write(name: string, value: string | undefined, options: CookieOptions, sameSite: SameSite | null): void {
+    const attributes = attributesOf(this.#req, options, sameSite)
     ;(this.#written ??= new Map()).set(name, value)
     this.#lines ??= new Map()
-    // a browser tells cookies apart by these three (RFC 6265, section 5.3)
-    const identity = `${name};${attributes.domain ?? ''};${attributes.path}`
+    const { domain, path, partitioned } = attributes
+    // a browser tells cookies apart by these four (RFC 6265, section 5.3, and CHIPS)
+    const identity = `${name};${domain?.replace(/^\./, '').toLowerCase() ?? ''};${path};${partitioned}`
     if (attributes.secure === true && value !== undefined && !this.#maySendSecure()) {
       this.#lines.delete(identity)
       warnOnce(
@@ -210,7 +249,10 @@ export class RequestJar implements CookieJar {
       )
       return
     }
-    this.#lines.set(identity, stringifySetCookie({ ...attributes, name, value: value ?? '' }))
+    const cookie = attributes as SetCookie
+    cookie.name = name
+    cookie.value = value ?? ''
+    this.#lines.set(identity, stringifySetCookie(cookie))
   }
 
   /** An onion service is encrypted without TLS, as Rails has it. */
@@ -232,8 +274,8 @@ class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written
   }
 
   get(name: string): Value | undefined {
-    const value = this.#jar.get(name)
-    return value === undefined ? undefined : this.#open(name, value)
+    if (this.#kind === 'plain') return this.#jar.get(name) as Value | undefined
+    return this.#open(name)?.value as Value | undefined
   }
 
   has(name: string): boolean {
@@ -247,9 +289,11 @@ class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written
       this.#jar.set(name, value as string, lasting)
       return this
     }
+    this.#jar.check(name, lasting)
     const content = copyJson(value, `cookies.${this.#kind}.${name}`)
     const { maxAge, expires } = lasting
     const expiresAt = maxAge === undefined ? expires?.getTime() : clock() + maxAge * 1000
+    if (expiresAt === undefined && this.#isSealed(name, content)) return this
     const message = this.#seal(content, { purpose: purposeOf(name), expiresAt })
     checkSize(name, message, content)
     this.#jar.set(name, message, lasting)
@@ -267,8 +311,8 @@ class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written
   }
 
   *[Symbol.iterator](): IterableIterator<[name: string, value: Value]> {
-    for (const [name, message] of this.#jar) {
-      const value = this.#open(name, message)
+    for (const name of this.#jar.names()) {
+      const value = this.get(name)
       if (value !== undefined) yield [name, value]
     }
   }
@@ -296,11 +340,21 @@ class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written
       : keyring.encryptor.encryptAndSign(value, options)
   }
 
-  #open(name: string, message: string): Value | undefined {
-    if (this.#kind === 'plain') return message as Value
+  #open(name: string): OpenedMessage | undefined {
     const { keyring, clock } = this.#jar.config
+    if (!keyring.hasSecret) throw new SecretMissingError()
+    const message = this.#jar.getSealed(name)
+    if (message === undefined) return undefined
     const codec = this.#kind === 'signed' ? keyring.verifier : keyring.encryptor
-    return codec.open(message, { purpose: purposeOf(name), now: clock() })?.value as Value | undefined
+    return codec.open(message, { purpose: purposeOf(name), now: clock() })
+  }
+
+  /** Whether the browser has this value without an expiry: sealed again, it would look like another. */
+  #isSealed(name: string, value: JsonValue): boolean {
+    if (this.#kind !== 'encrypted' || this.#jar.written(name)) return false
+    const opened = this.#open(name)
+    if (opened === undefined || opened.keyIndex > 0 || opened.expiresAt !== undefined) return false
+    return equalJson(opened.value as JsonValue, value)
   }
 }
 
@@ -316,10 +370,21 @@ export function checkSize(name: string, message: string, content: JsonValue): vo
   size = name.length + encodeURIComponent(message).length
   if (size <= MAX_COOKIE_BYTES) return
   const sizes = Object.entries(typeof content === 'object' && content !== null ? content : {})
-    .map(([key, value]) => ({ key, bytes: Buffer.byteLength(JSON.stringify(value)) }))
+    .map(([key, value]) => ({ key, bytes: Buffer.byteLength(JSON.stringify(key) + JSON.stringify(value)) }))
     .toSorted((a, b) => b.bytes - a.bytes)
-  const largest = sizes.slice(0, 3).map(({ key, bytes }) => `${key} (${bytes} bytes)`)
+  const largest = sizes.slice(0, 3).map(({ key, bytes }) => `${shorten(key)} (${bytes} bytes)`)
   throw new CookieOverflowError(name, size, largest)
+}
+
+function shorten(key: string): string {
+  return key.length > 50 ? `${key.slice(0, 50)}…` : key
+}
+
+/** Whether a value stands in a header as this text; most differ before the first escape. */
+function isEncoded(raw: string | undefined, value: string): boolean {
+  if (raw === undefined) return false
+  const escape = raw.indexOf('%')
+  return escape === -1 ? raw === value : value.startsWith(raw.slice(0, escape)) && decode(raw) === value
 }
 
 function decode(raw: string): string {
@@ -332,9 +397,10 @@ function decode(raw: string): string {
 }
 
 /**
- * The value of a sealed cookie as it stood in the header, decoded; `undefined` for another spelling than the
- * one that is sent. `%2b` is `%2B` to a decoder, and a sealed value has one spelling only.
+ * The value of a sealed cookie as it stood in the header, decoded; `undefined` where some escapes are in capitals
+ * and some are not. Whoever escapes does it in one way, and `%2b` is `%2B` to a decoder: a sealed value that was
+ * tampered with must not open.
  */
 export function decodeSealed(raw: string): string | undefined {
-  return /%[\dA-F]?[a-f]/.test(raw) ? undefined : decode(raw)
+  return /%[\dA-F]?[a-f]/.test(raw) && /%[\da-f]?[A-F]/.test(raw) ? undefined : decode(raw)
 }

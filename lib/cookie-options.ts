@@ -35,68 +35,137 @@ export interface CookieOptions {
   priority?: 'low' | 'medium' | 'high' | undefined
 }
 
-/** The attributes as the `cookie` package takes them. */
-export function attributesOf(req: IncomingMessage, options: CookieOptions): Omit<SetCookie, 'name' | 'value'> {
-  const { maxAge, expires, priority, sameSite } = options
-  const domain = domainOf(req, options)
-  return {
+type Attributes = Omit<SetCookie, 'name' | 'value'>
+
+// What the cookie package writes; and of it, what it would refuse without saying what to change.
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
+const PATH = /^\/[\x20-\x3A\x3D-\x7E]*$/
+const DOMAIN = /^\.?[a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.[a-z\d]([a-z\d-]{0,61}[a-z\d])?)*$/i
+
+/** Names of cookies that browsers take from a secure origin alone (RFC 6265bis, section 4.1.3). */
+export const PREFIXED: RegExp = /^__(Secure|Host)-/i
+
+/** Browsers read no later year. */
+const LAST_DATE = Date.UTC(9999, 11, 31, 23, 59, 59)
+
+/**
+ * The attributes as the `cookie` package takes them. They must have been checked.
+ *
+ * @throws {InvalidOptionError} a function gave a domain that is none
+ */
+export function attributesOf(req: IncomingMessage, options: CookieOptions, sameSite: SameSite | null): Attributes {
+  const { maxAge, expires, priority } = options
+  const attributes: Attributes = {
     path: options.path ?? '/',
-    ...(domain === undefined ? undefined : { domain }),
-    ...(maxAge === undefined ? undefined : { maxAge }),
-    ...(expires === undefined ? undefined : { expires }),
-    ...(priority === undefined ? undefined : { priority }),
-    ...(sameSite === undefined || sameSite === null ? undefined : { sameSite }),
     httpOnly: options.httpOnly === true,
     secure: options.secure === true,
     partitioned: options.partitioned === true,
   }
+  const domain = options.domain === undefined ? undefined : domainOf(req, options.domain, options.tldLength)
+  if (domain !== undefined) attributes.domain = domain
+  if (maxAge !== undefined) attributes.maxAge = maxAge
+  if (expires !== undefined) attributes.expires = expires
+  if (priority !== undefined) attributes.priority = priority
+  if (sameSite !== null) attributes.sameSite = sameSite
+  return attributes
 }
 
-function domainOf(req: IncomingMessage, { domain, tldLength }: CookieOptions): string | undefined {
-  if (typeof domain === 'function') return domain(req)
+function domainOf(req: IncomingMessage, domain: CookieDomain, tldLength: number | undefined): string | undefined {
   if (domain === 'all') return registrableDomain(hostOf(req), tldLength)
-  if (typeof domain === 'string' || domain === undefined) return domain
+  if (typeof domain === 'string') return domain
+  if (typeof domain === 'function') {
+    const found = domain(req)
+    if (found === undefined || isDomain(found)) return found
+    throw new InvalidOptionError(`The function that names a cookie's domain gave ${JSON.stringify(found)}.`)
+  }
   const host = hostOf(req)
-  const found = domain.find((one) => {
+  return domain.find((one) => {
     const bare = one.replace(/^\./, '').toLowerCase()
     return host === bare || host.endsWith(`.${bare}`)
   })
-  return found?.replace(/^\./, '')
 }
 
 /** As Rails: the last two labels, or three where the last two are short enough to be a country's (co.uk, com.au). */
 function registrableDomain(host: string, tldLength: number | undefined): string | undefined {
   const labels = host.split('.')
-  if (/^[\d.]+$|^\[/.test(host) || labels.length === 1 || labels.includes('')) return undefined
-  if (tldLength !== undefined) return labels.length < tldLength ? undefined : labels.slice(-tldLength).join('.')
-  return /[^.]*\.([^.]*|..\...|...\...)$/.exec(host)?.[0]
+  // the host is the client's word: what is no domain is no error of the application
+  if (labels.length === 1 || /^[\d.]+$/.test(host) || !isDomain(host)) return undefined
+  const length = tldLength ?? (/\.[^.]{2,3}\.[^.]{2}$/.test(host) ? 3 : 2)
+  return labels.length < length ? undefined : labels.slice(-length).join('.')
 }
+
+function isDomain(domain: unknown): boolean {
+  return typeof domain === 'string' && domain.length <= 254 && DOMAIN.test(domain)
+}
+
+/** What is checked of a cookie. The session's `secure` is decided later. */
+export type CheckedOptions = Omit<CookieOptions, 'secure'> & { secure?: unknown }
 
 /**
  * Refuses what no browser accepts, and names what to change.
  *
  * @throws {InvalidOptionError}
  */
-export function checkCookie(name: string, options: Omit<CookieOptions, 'secure'> & { secure?: unknown }): void {
-  const { path, domain, secure, sameSite, maxAge } = options
-  const is = (problem: string): never => {
-    throw new InvalidOptionError(`The cookie ${name} ${problem}.`)
-  }
+export function checkCookie(
+  name: string,
+  options: CheckedOptions,
+  sameSite: CookieOptions['sameSite'] = options.sameSite,
+): void {
   // RFC 6265, section 4.1.1: a cookie's name is a token
-  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) is("has a name that is no token (letters, digits and !#$%&'*+-.^_`|~)")
-  if (path !== undefined && !(path.startsWith('/') && /^[\x20-\x3A\x3C-\x7E]*$/.test(path))) {
-    is('needs a path that starts with "/" and has no semicolon or control character')
+  if (typeof name !== 'string' || !TOKEN.test(name)) {
+    refuse(JSON.stringify(name), "has a name that is no token (letters, digits and !#$%&'*+-.^_`|~)")
+  }
+  checkAttributes(name, options, sameSite)
+}
+
+/**
+ * The same for the attributes alone: a browser may hold names that we do not set.
+ *
+ * @throws {InvalidOptionError}
+ */
+export function checkAttributes(name: string, options: CheckedOptions, sameSite: CookieOptions['sameSite']): void {
+  const { path, domain, secure, partitioned, httpOnly, expires, maxAge, priority, tldLength } = options
+  if (path !== undefined && path !== '/' && !(typeof path === 'string' && PATH.test(path))) {
+    refuse(name, 'needs a path that starts with "/" and has no semicolon, "<" or control character')
+  }
+  if (domain !== undefined) checkDomain(name, domain, tldLength)
+  if (!isFlag(secure) || !isFlag(httpOnly) || !isFlag(partitioned)) {
+    refuse(name, 'needs secure, httpOnly and partitioned to be true or false')
   }
   if (sameSite !== undefined && sameSite !== null && !['strict', 'lax', 'none'].includes(sameSite)) {
-    is(`has sameSite ${JSON.stringify(sameSite)}: use 'strict', 'lax', 'none' or null`)
+    refuse(name, `has sameSite ${JSON.stringify(sameSite)}: use 'strict', 'lax', 'none' or null`)
   }
-  if (maxAge !== undefined && !Number.isFinite(maxAge)) is('needs a maxAge in seconds')
-  if (secure !== false && secure !== undefined) {
-    // the rest concerns cookies without Secure
-  } else if (sameSite === 'none') is("with sameSite 'none' must be secure: browsers drop it otherwise")
-  else if (options.partitioned === true) is('that is partitioned must be secure: browsers drop it otherwise')
-  else if (/^__(Secure|Host)-/i.test(name)) is('must be secure because of its prefix: browsers drop it otherwise')
-  if (/^__Host-/i.test(name) && ((path ?? '/') !== '/' || domain !== undefined)) {
-    is("must have the path '/' and no domain because of its prefix: browsers drop it otherwise")
+  if (maxAge !== undefined && !Number.isSafeInteger(maxAge)) refuse(name, 'needs a maxAge in whole seconds')
+  if (expires !== undefined && !(expires instanceof Date && expires.getTime() <= LAST_DATE)) {
+    refuse(name, 'needs expires to be a Date before the year 10000')
   }
+  if (priority !== undefined && !['low', 'medium', 'high'].includes(priority)) {
+    refuse(name, `has priority ${JSON.stringify(priority)}: use 'low', 'medium' or 'high'`)
+  }
+  const prefixed = PREFIXED.test(name)
+  if (secure !== true) {
+    if (sameSite === 'none') refuse(name, "with sameSite 'none' must be secure: browsers drop it otherwise")
+    if (partitioned === true) refuse(name, 'that is partitioned must be secure: browsers drop it otherwise')
+    if (prefixed) refuse(name, 'must be secure because of its prefix: browsers drop it otherwise')
+  }
+  if (prefixed && /^__Host-/i.test(name) && ((path ?? '/') !== '/' || domain !== undefined)) {
+    refuse(name, "must have the path '/' and no domain because of its prefix: browsers drop it otherwise")
+  }
+}
+
+function checkDomain(name: string, domain: unknown, tldLength: unknown): void {
+  if (typeof domain !== 'function' && !(Array.isArray(domain) ? domain.every(isDomain) : isDomain(domain))) {
+    refuse(name, "needs a domain such as 'example.com', a list of them, 'all' or a function")
+  }
+  if (tldLength !== undefined && !(Number.isInteger(tldLength) && (tldLength as number) > 0)) {
+    refuse(name, 'needs a tldLength that is a number of labels: 2 for example.com')
+  }
+}
+
+function isFlag(value: unknown): boolean {
+  return value === undefined || typeof value === 'boolean'
+}
+
+function refuse(name: string, problem: string): never {
+  throw new InvalidOptionError(`The cookie ${name} ${problem}.`)
 }

@@ -131,3 +131,17 @@ export class SessionValueError extends TypeError {
     this.name = 'SessionValueError'
   }
 }
+
+/**
+ * `ERR_STORE_TIMEOUT`: a store did not answer in time. What it was asked to write may be written or not. See
+ * whether it is up and how long it takes, or raise the store's `deadline`.
+ */
+export class StoreTimeoutError extends RackError {
+  constructor(store: string, milliseconds: number) {
+    super(
+      'ERR_STORE_TIMEOUT',
+      `${store} did not answer within ${milliseconds} ms. The outcome is unknown: what it was asked to write may ` +
+        'be written or not. See whether it is up, or raise the deadline of the store.',
+    )
+  }
+}

@@ -22,7 +22,10 @@ export { session, type SessionOptions } from '../middleware/session.ts'
 export {
   AbstractStore,
   type DeleteOptions,
+  type OwnedSelection,
+  type OwnedStore,
   type RenewableStore,
+  type SessionSummary,
   type StoredSession,
   type StoreOptions,
   type TouchableStore,

@@ -1,10 +1,8 @@
 import { SessionValueError } from './errors.ts'
+import { MAX_DEPTH } from './rails-json.ts'
 
 /** What JSON can carry. */
 export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue }
-
-/** Ruby's JSON reader, and so Rails, turns down what is nested deeper; a walk of ours needs an end too. */
-const MAX_DEPTH = 100
 
 const IDENTIFIER = /^[A-Za-z_$][\w$]*$/
 
@@ -91,6 +89,8 @@ export function equalJson(a: JsonValue, b: JsonValue): boolean {
     return true
   }
   if (Array.isArray(b)) return false
+  // what is no plain object may look like one
+  if (!isPlain(b)) return false
   const keys = Object.keys(a)
   if (keys.length !== Object.keys(b).length) return false
   for (const key of keys) {

@@ -1,7 +1,7 @@
 import { InvalidOptionError, SecretMissingError, SecretTooShortError } from './errors.ts'
 import { KeyGenerator } from './key-generator.ts'
 import { MessageEncryptor } from './message-encryptor.ts'
-import { MessageVerifier } from './message-verifier.ts'
+import { checkDigest, MessageVerifier } from './message-verifier.ts'
 import type { SessionData } from './session-hash.ts'
 import type { OpenedSeal, Sealer } from './session-store.ts'
 
@@ -50,7 +50,14 @@ export class Keyring implements Sealer {
 
   /** @throws {SecretTooShortError}, {InvalidOptionError} */
   constructor(options: KeyringOptions) {
-    const { secret } = options
+    const { secret, keyIterations = 1000, keyDigest = 'SHA256' } = options
+    if (!(Number.isSafeInteger(keyIterations) && keyIterations > 0)) {
+      throw new InvalidOptionError(
+        'keyIterations must be a whole number above 0: 1000, as Rails, unless it was changed there.',
+      )
+    }
+    checkDigest(keyDigest)
+    checkDigest(options.signedDigest)
     const secrets = secret === undefined ? [] : Array.isArray(secret) ? (secret as (string | Uint8Array)[]) : [secret]
     if (secret !== undefined && secrets.length === 0) {
       throw new InvalidOptionError('secret is an empty list. Give it at least one secret of 32 characters or more.')
@@ -63,8 +70,8 @@ export class Keyring implements Sealer {
       }
       if (one.length < 32) throw new SecretTooShortError(one.length)
       return new KeyGenerator(one, {
-        iterations: options.keyIterations ?? 1000,
-        digest: options.keyDigest ?? 'SHA256',
+        iterations: keyIterations,
+        digest: keyDigest,
       })
     })
     this.hasSecret = secrets.length > 0

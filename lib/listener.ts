@@ -30,11 +30,13 @@ export type Listener = (req: IncomingMessage | Http2ServerRequest, res: ServerRe
  * Strings, bytes and lists get a `content-length`; HEAD, 204 and 304 send no body; a body is read no faster
  * than the client takes it, and closed when the client goes away.
  *
- * @throws {StackOrderError} at once, for a `Builder` that lacks what its layers need
+ * @param app an app, or a `Builder` that is still to be run
+ * @throws {InvalidOptionError} at once, for what is neither
  */
 export function toListener(app: App | Builder, options: ListenerOptions = {}): Listener {
   const { onError = (error: unknown): void => console.error(error) } = options
   const call = app instanceof Builder ? app.run() : app
+  if (typeof call !== 'function') throw new InvalidOptionError('toListener() takes an app or a Builder.')
 
   // node:http2's compatibility classes do what is used of node:http's here
   return function listener(request, res): void {
@@ -89,14 +91,14 @@ class Output {
   }
 
   /** A plain 500 while that is still possible, else the end of the connection. Says nothing about the error. */
-  fail(error: unknown): void {
+  fail(failure: unknown): void {
     const { req, res } = this
     if (!isGone(req, res)) {
       if (res.headersSent) abort(res)
       else sendError(req, res)
     }
     try {
-      const heard: unknown = this.onError(error, req)
+      const heard: unknown = this.onError(failure, req)
       if (isPromise(heard)) heard.then(undefined, (second: unknown) => console.error(second))
     } catch (second) {
       console.error(second)
@@ -148,11 +150,18 @@ class Output {
       closeBody(body)
       closeBody(chunks as unknown as RackBody)
     }
+    const leave = (): void => {
+      if (done) return
+      stop()
+      res.destroy()
+    }
     res.on('close', stop)
     res.on('error', stop)
+    // a stream of HTTP/2 that the client ends with "no error" stays open for us
+    if (req.httpVersionMajor >= 2) req.on('aborted', leave)
     // a response that waits behind others on its connection hears of its end only from the socket
-    const queued = req.httpVersionMajor < 2 && res.socket === null ? req.socket.setMaxListeners(0) : undefined
-    queued?.on('close', stop)
+    const queue = req.httpVersionMajor < 2 && res.socket === null ? req.socket.setMaxListeners(0) : undefined
+    queue?.on('close', leave)
     try {
       chunks = chunksOf(body)
       for (;;) {
@@ -186,7 +195,7 @@ class Output {
       stop()
       this.fail(error)
     } finally {
-      queued?.off('close', stop)
+      queue?.off('close', leave)
     }
   }
 }
@@ -227,7 +236,7 @@ function abort(res: ServerResponse): void {
 }
 
 function isGone(req: IncomingMessage, res: ServerResponse): boolean {
-  if (req.httpVersionMajor >= 2) return (res as unknown as Http2ServerResponse).stream.destroyed
+  if (req.httpVersionMajor >= 2) return (res as unknown as Http2ServerResponse).stream.closed
   return res.destroyed || (res.socket === null && req.socket.destroyed)
 }
 

@@ -1,4 +1,4 @@
-import { railsJson } from './rails-json.ts'
+import { parseRailsJson, railsJson } from './rails-json.ts'
 
 // ActiveSupport::Messages::Metadata. A message that has a purpose or an expiry is put into an envelope:
 //
@@ -77,7 +77,7 @@ export function unwrap(
       const message = unwrapCanonical(text, purpose, now)
       if (message !== undefined) return message
     }
-    const parsed: unknown = JSON.parse(bytes.toString())
+    const parsed = parseRailsJson(bytes)
     if (inMessageForm || (form === 'data' && isRecord(parsed) && Object.hasOwn(parsed, '_rails'))) {
       return unwrapEnvelope(parsed, inMessageForm, purpose, requirePurpose, now)
     }
@@ -106,7 +106,7 @@ function unwrapCanonical(text: string, purpose: string | undefined, now: number)
   if (!(now < expiry) || text.length !== at + rest.length || !text.endsWith(rest)) return undefined
 
   const json = decodeBase64(text.slice(messageStart.length, end), 'base64')
-  return json && { value: JSON.parse(json.toString()) as unknown, expiresAt: expiryOrNone(expiry) }
+  return json && { value: parseRailsJson(json), expiresAt: expiryOrNone(expiry) }
 }
 
 function unwrapEnvelope(
@@ -129,7 +129,7 @@ function unwrapEnvelope(
   if (inMessageForm) {
     const message = envelope['message']
     const json = typeof message === 'string' ? decodeBase64(message, 'base64') : undefined
-    value = json && JSON.parse(json.toString())
+    value = json && parseRailsJson(json)
   }
   return value === undefined ? undefined : { value, expiresAt: expiryOrNone(expiry) }
 }

@@ -98,7 +98,7 @@ export class SessionCommit {
     const { now } = this.#context
     this.#sid ??= SessionId.generate()
     const { expireAfter } = this.#it.options
-    const data = expireAfter === undefined ? set : { ...set, [EXPIRE_AFTER]: checkIdle(expireAfter) }
+    const data = expireAfter === undefined ? set : withIdle(set, expireAfter)
     return this.#put(outcome, {
       sid: this.#sid,
       create: true,
@@ -106,6 +106,7 @@ export class SessionCommit {
       changes: { set: data, delete: [] },
       createdAt: now,
       expiresAt: expiryOf(now, this.#idle(undefined), now, this.#config.maxLifetime),
+      extend: false,
       owner: this.#ownerOf(data),
     })
   }
@@ -141,6 +142,7 @@ export class SessionCommit {
           changes: changes ?? NO_CHANGES,
           createdAt,
           expiresAt,
+          extend: !newIdle,
           owner: this.#ownerOf(data),
         },
         moves,
@@ -172,6 +174,7 @@ export class SessionCommit {
         changes,
         createdAt,
         expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
+        extend: false,
         owner: this.#ownerOf(data),
       },
       true,
@@ -277,8 +280,8 @@ export class SessionCommit {
   /** Seconds that the session may be idle stay with it under a key of their own. */
   #withExpireAfter(record: LoadedSession, changes: SessionChanges | undefined): SessionChanges | undefined {
     const { expireAfter } = this.#it.options
-    if (expireAfter === undefined || record.data[EXPIRE_AFTER] === checkIdle(expireAfter)) return changes
-    return { set: { ...changes?.set, [EXPIRE_AFTER]: expireAfter }, delete: changes?.delete ?? [] }
+    if (expireAfter === undefined || record.data[EXPIRE_AFTER] === expireAfter) return changes
+    return { set: withIdle(changes?.set, expireAfter), delete: changes?.delete ?? [] }
   }
 
   /** Milliseconds. */
@@ -337,6 +340,11 @@ export class SessionCommit {
 function idleOf(data: SessionData): number | undefined {
   const idle = data[EXPIRE_AFTER]
   return typeof idle === 'number' ? idle : undefined
+}
+
+/** @throws {InvalidOptionError} */
+function withIdle(data: SessionData | undefined, seconds: number): SessionData {
+  return Object.assign(Object.create(null) as SessionData, data, { [EXPIRE_AFTER]: checkIdle(seconds) })
 }
 
 /** @throws {InvalidOptionError} */

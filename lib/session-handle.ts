@@ -69,6 +69,7 @@ export class RequestSession {
   #clear = false
   #newId: SessionId | undefined
   #options: SessionRequestOptions | undefined
+  #unavailable: SessionUnavailableError | undefined
 
   constructor(config: SessionConfig, req: IncomingMessage, jar: RequestJar) {
     this.#config = config
@@ -187,8 +188,10 @@ export class RequestSession {
       this.#publishLoad('failed')
       if (onStoreError === 'throw') throw error
       if (this.#hash) return this.#hash.proxy
+      const unavailable = new SessionUnavailableError(error)
+      this.#unavailable = unavailable
       const hash = this.#open(undefined)
-      hash.refuseWrites(() => new SessionUnavailableError(error))
+      hash.refuseWrites(() => unavailable)
       return hash.proxy
     }
     this.#publishLoad(gone ? 'gone' : refused ? 'refused' : 'unknown')
@@ -250,6 +253,8 @@ export class RequestSession {
       this.#state = 'committed'
       return 'none'
     }
+    // these are writes, and refused as such
+    if (this.#unavailable && (this.#renew || this.#clear)) throw this.#unavailable
     const commit = new SessionCommit(this.#config, this.#req, this.#jar, {
       hash,
       options: this.#options ?? {},
@@ -307,12 +312,9 @@ Object.setPrototypeOf(
 
 for (const key of Reflect.ownKeys(RequestSession.prototype)) {
   const member = Reflect.getOwnPropertyDescriptor(RequestSession.prototype, key) as PropertyDescriptor
-  Object.defineProperty(RequestSession.prototype, key, {
-    get: member.get ?? ((): unknown => member.value),
-    set(): void {
-      refuse(key)
-    },
-  })
+  const set = (): void => refuse(key)
+  const accessors = 'value' in member ? { get: (): unknown => member.value, set } : { ...member, set }
+  Object.defineProperty(RequestSession.prototype, key, accessors)
 }
 
 // what console.log shows; it loads nothing

@@ -95,7 +95,9 @@ export class SessionHash implements ProxyHandler<SessionData> {
         if (before === undefined) continue
         deleted.push(key)
       } else {
-        const value = isObject(now) ? copyJson(now, sessionPath(key)) : now
+        // what is the same needs no copy
+        if (before !== undefined && equalJson(before, now)) continue
+        const value = this.#checked(key, now)
         if (before !== undefined && equalJson(before, value)) continue
         set[key] = value
       }
@@ -108,9 +110,8 @@ export class SessionHash implements ProxyHandler<SessionData> {
   snapshot(changes: SessionChanges | undefined): SessionData {
     const data = Object.create(null) as SessionData
     for (const key in this.#data) {
-      const changed = changes?.set[key]
-      const value = changed !== undefined ? changed : (this.#before.get(key) ?? this.#data[key])
-      data[key] = value as JsonValue
+      const changed = changes !== undefined && Object.hasOwn(changes.set, key)
+      data[key] = (changed ? changes.set[key] : (this.#before.get(key) ?? this.#data[key])) as JsonValue
     }
     return data
   }
@@ -131,7 +132,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
     }
     if (RESERVED_KEYS.has(key))
       throw new SessionValueError(sessionPath(key), 'a name that the session keeps for itself')
-    copyJson(value, sessionPath(key))
+    this.#checked(key, value)
     this.#note(key)
     data[key] = value as JsonValue
     return true
@@ -161,6 +162,11 @@ export class SessionHash implements ProxyHandler<SessionData> {
 
   setPrototypeOf(_data: SessionData, prototype: object | null): boolean {
     return prototype === null
+  }
+
+  /** A copy as JSON carries it; the hash itself is the first level. */
+  #checked(key: string, value: unknown): JsonValue {
+    return isObject(value) ? copyJson(value, sessionPath(key), [this.#data]) : copyJson(value, sessionPath(key))
   }
 
   #mayWrite(): void {

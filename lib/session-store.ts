@@ -63,6 +63,8 @@ export interface SavedSession {
   readonly changes: SessionChanges
   readonly createdAt: number
   readonly expiresAt: number
+  /** An update: another request may have moved the expiry further meanwhile, and the later one counts. */
+  readonly extend: boolean
   readonly owner: string | undefined
 }
 

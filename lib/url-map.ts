@@ -12,6 +12,7 @@ export interface Mapped {
 interface Location {
   readonly host: string | undefined
   readonly prefix: string
+  readonly pattern: RegExp
   readonly app: App
 }
 
@@ -21,7 +22,19 @@ export function locationOf(location: string): { host: string | undefined; prefix
   if (path === undefined || (path === '' && host === undefined)) {
     throw new InvalidOptionError(`map takes a path that starts with "/", and not ${JSON.stringify(location)}.`)
   }
+  if (host !== undefined && /:\d+$/.test(host)) {
+    throw new InvalidOptionError(`map tells hosts apart and not ports: write ${JSON.stringify(location)} without one.`)
+  }
   return { host: host?.toLowerCase(), prefix: path.replace(/\/+$/, '') }
+}
+
+/**
+ * As Rack, `//admin` is no way around what is mapped at `/admin`; nor is the absolute form of a request's
+ * target (RFC 9112, section 3.2.2).
+ */
+function patternOf(prefix: string): RegExp {
+  const path = prefix.replace(/[$()*+.?[\\\]^{|}]/g, '\\$&').replace(/\/+/g, '/+')
+  return new RegExp(`^(?:https?://[^/?#]*)?${path}${prefix === '' ? '' : '(?=[/?]|$)'}`)
 }
 
 /**
@@ -31,27 +44,29 @@ export function locationOf(location: string): { host: string | undefined; prefix
 export function urlMap(locations: readonly { location: string; app: App }[], otherwise: App): App {
   const table: Location[] = locations
     .map(({ location, app }) => ({ ...locationOf(location), app }))
+    .map((at) => ({ ...at, pattern: patternOf(at.prefix) }))
     .toSorted((a, b) => (b.host?.length ?? 0) - (a.host?.length ?? 0) || b.prefix.length - a.prefix.length)
 
   return (req) => {
     const url = req.url ?? '/'
     const host = table[0]?.host === undefined ? undefined : hostOf(req)
-    for (const { host: wanted, prefix, app } of table) {
-      if ((wanted === undefined || wanted === host) && matches(url, prefix)) return enter(req, url, prefix, app)
+    for (const { host: wanted, prefix, pattern, app } of table) {
+      if (wanted !== undefined && wanted !== host) continue
+      const match = pattern.exec(url)
+      if (match) return enter(req, url.slice(match[0].length), prefix, app)
     }
     return otherwise(req)
   }
 }
 
-function matches(url: string, prefix: string): boolean {
-  if (!url.startsWith(prefix)) return false
-  const next = url.charAt(prefix.length)
-  return next === '/' || next === '?' || next === '' || prefix === ''
-}
-
-function enter(req: IncomingMessage & Partial<Mapped>, url: string, prefix: string, app: App): Awaitable<RackResponse> {
-  const scriptName = req.scriptName
-  const inner = Object.assign(req, { scriptName: (scriptName ?? '') + prefix, url: url.slice(prefix.length) })
+function enter(
+  req: IncomingMessage & Partial<Mapped>,
+  rest: string,
+  prefix: string,
+  app: App,
+): Awaitable<RackResponse> {
+  const { scriptName, url } = req
+  const inner = Object.assign(req, { scriptName: (scriptName ?? '') + prefix, url: rest })
   const leave = (): void => {
     Object.assign(req, { scriptName, url })
   }

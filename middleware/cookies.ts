@@ -29,14 +29,17 @@ export function cookies(options: CookiesOptions = {}): Middleware<{ readonly coo
 
   return describe('cookies', { adds }, (app) => (req) => {
     const jar = new RequestJar(req, config)
-    const response = app(Object.assign(req, { cookies: jar }))
-    if (!isPromise(response)) return jar.commit(response)
-    return response.then(
-      (value: RackResponse) => jar.commit(value),
-      (error: unknown) => {
-        jar.close()
-        throw error
-      },
-    )
+    const fail = (error: unknown): never => {
+      jar.close()
+      throw error
+    }
+    try {
+      const response = app(Object.assign(req, { cookies: jar }))
+      return isPromise(response)
+        ? response.then((value: RackResponse) => jar.commit(value), fail)
+        : jar.commit(response)
+    } catch (error) {
+      return fail(error)
+    }
   })
 }

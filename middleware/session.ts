@@ -1,4 +1,4 @@
-import { describe, isPromise, type Middleware, type RackResponse } from '../lib/app.ts'
+import { describe, isPromise, type Awaitable, type Middleware, type RackResponse } from '../lib/app.ts'
 import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
 import { checkCookie } from '../lib/cookie-options.ts'
 import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
@@ -49,15 +49,17 @@ export function session<Data extends object = Record<string, unknown>>(
       )
     }
     const handle = new RequestSession(config, req, jar)
-    const response = app(Object.assign(req, { session: handle as unknown as SessionHandle<Data> }))
-    if (!isPromise(response)) return handle.commit(response)
-    return response.then(
-      (value: RackResponse) => handle.commit(value),
-      (error: unknown) => {
-        handle.close()
-        throw error
-      },
-    )
+    const fail = (error: unknown): never => {
+      handle.close()
+      throw error
+    }
+    let response: Awaitable<RackResponse>
+    try {
+      response = app(Object.assign(req, { session: handle as unknown as SessionHandle<Data> }))
+    } catch (error) {
+      return fail(error)
+    }
+    return isPromise(response) ? response.then((value) => handle.commit(value), fail) : handle.commit(response)
   })
 }
 
@@ -83,6 +85,11 @@ function configOf(options: SessionOptions): SessionConfig {
   }
   if (![true, false, 'auto'].includes(secure as boolean) && typeof secure !== 'function') {
     throw new InvalidOptionError("secure must be true, false, 'auto' or a function of the request.")
+  }
+  for (const [name, value] of Object.entries({ httpOnly, partitioned })) {
+    if (typeof value !== 'boolean' && typeof value !== 'function') {
+      throw new InvalidOptionError(`${name} must be true, false or a function of the request.`)
+    }
   }
   checkCookie(key, {
     path: fixed(path),

@@ -30,6 +30,11 @@ export interface WriteOptions {
   readonly changes: SessionChanges | 'all'
   readonly createdAt: number
   readonly expiresAt: number
+  /**
+   * Of an update: where another request has moved the expiry further meanwhile, the later one counts. `false`:
+   * the idle time itself was changed, and this one counts.
+   */
+  readonly extend: boolean
   readonly owner: string | undefined
 }
 
@@ -61,6 +66,32 @@ export interface RenewableStore {
   ): Awaitable<boolean>
 }
 
+/** A session in a list of one owner's. Times are in milliseconds since 1970. */
+export interface SessionSummary {
+  /** The private id, for `deleteSessionsOf(owner, { only: id })`. It opens nothing. */
+  readonly id: string
+  readonly createdAt: number
+  /** When it was last written, or its idle time extended: as exact as `refreshEvery`. */
+  readonly lastSeenAt: number
+  readonly expiresAt: number
+}
+
+/** Which of an owner's sessions; an id is a public one (`req.session.id`) or a private one (of a list). */
+export interface OwnedSelection {
+  /** All but this one: sign out everywhere else. */
+  readonly except?: string | undefined
+  /** This one alone: sign out there. */
+  readonly only?: string | undefined
+}
+
+/** A store that lists by owner: by what stands under the key that `session({ owner })` names. */
+export interface OwnedStore {
+  /** The owner's live sessions, the one that was seen last first. */
+  sessionsOf(owner: string | number): Awaitable<SessionSummary[]>
+  /** Removes the owner's sessions, and gives how many. One that is being renewed meanwhile does not escape. */
+  deleteSessionsOf(owner: string | number, selection?: OwnedSelection): Awaitable<number>
+}
+
 export interface StoreOptions {
   /** Seconds that an idle session lives where `expireAfter` does not say. Default 1209600 (14 days). */
   ttl?: number
@@ -70,7 +101,7 @@ export interface StoreOptions {
 export const DEFAULT_TTL: number = 14 * 24 * 3600
 
 /** Milliseconds that a marker stands: longer than a request may be under way. */
-const MARKER_LIFE = 60_000
+export const MARKER_LIFE = 60_000
 
 /** Links that a destruction follows from marker to successor. */
 const MAX_SUCCESSORS = 8
@@ -122,8 +153,8 @@ export abstract class AbstractStore implements SessionStore {
 
   /** @internal */
   async toCookie(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
-    const { sid, replaces, create, data, changes, createdAt, expiresAt, owner } = session
-    const options = { create, createdAt, expiresAt, owner }
+    const { sid, replaces, create, data, changes, createdAt, expiresAt, extend, owner } = session
+    const options = { create, createdAt, expiresAt, extend, owner }
     let written: boolean
     if (replaces) {
       written = await this.#renew(req, replaces, sid, {
@@ -172,6 +203,17 @@ export abstract class AbstractStore implements SessionStore {
     await this.deleteSession(req, from, { markUntil: options.markUntil, successor: to.privateId })
     return this.writeSession(req, to, merge(found.data, options.changes), { ...options, changes: 'all' })
   }
+}
+
+/** The private id, of a private or a public one. */
+export function privateIdOf(id: string): string {
+  return SessionId.parse(id)?.privateId ?? id
+}
+
+/** Whether a selection takes a session. */
+export function selects({ except, only }: OwnedSelection, privateId: string): boolean {
+  if (only !== undefined && privateIdOf(only) !== privateId) return false
+  return except === undefined || privateIdOf(except) !== privateId
 }
 
 /** What a record holds after a change. */

@@ -4,9 +4,14 @@ import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
   AbstractStore,
+  MARKER_LIFE,
   merge,
+  selects,
   type DeleteOptions,
+  type OwnedSelection,
+  type OwnedStore,
   type RenewableStore,
+  type SessionSummary,
   type StoredSession,
   type StoreOptions,
   type TouchableStore,
@@ -24,6 +29,7 @@ interface Row {
   /** JSON, so that nobody holds a part of it. */
   json: string
   readonly createdAt: number
+  seenAt: number
   expiresAt: number
   readonly owner: string | undefined
   readonly gone: boolean
@@ -35,7 +41,7 @@ interface Row {
  * process, and another process does not see them. Concurrent requests that change different keys all keep
  * their changes.
  */
-export class MemoryStore extends AbstractStore implements TouchableStore, RenewableStore {
+export class MemoryStore extends AbstractStore implements TouchableStore, RenewableStore, OwnedStore {
   /** In the order of use: the first was used longest ago. */
   readonly #rows = new Map<string, Row>()
   readonly #max: number
@@ -67,7 +73,7 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
     _req: IncomingMessage,
     sid: SessionId,
     session: SessionData,
-    { create, changes, createdAt, expiresAt, owner }: WriteOptions,
+    { create, changes, createdAt, expiresAt, extend, owner }: WriteOptions,
   ): boolean {
     const row = this.#use(sid.privateId)
     if (create ? row !== undefined : row === undefined || row.gone) return false
@@ -75,7 +81,8 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
     this.#keep(sid.privateId, {
       json: JSON.stringify(data),
       createdAt,
-      expiresAt,
+      seenAt: this.#clock(),
+      expiresAt: row && extend ? Math.max(row.expiresAt, expiresAt) : expiresAt,
       owner,
       gone: false,
       successor: undefined,
@@ -91,6 +98,7 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
     const row = this.#use(sid.privateId)
     if (row === undefined || row.gone) return false
     row.expiresAt = Math.max(row.expiresAt, expiresAt)
+    row.seenAt = this.#clock()
     return true
   }
 
@@ -107,6 +115,22 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
     return this.writeSession(req, to, data, { ...options, changes: 'all' })
   }
 
+  sessionsOf(owner: string | number): SessionSummary[] {
+    const now = this.#clock()
+    const summaries: SessionSummary[] = []
+    for (const [id, row] of this.#rows) {
+      if (row.owner !== String(owner) || row.gone || row.expiresAt <= now) continue
+      summaries.push({ id, createdAt: row.createdAt, lastSeenAt: row.seenAt, expiresAt: row.expiresAt })
+    }
+    return summaries.toSorted((a, b) => b.lastSeenAt - a.lastSeenAt)
+  }
+
+  deleteSessionsOf(owner: string | number, selection: OwnedSelection = {}): number {
+    const ids = this.sessionsOf(owner).filter(({ id }) => selects(selection, id))
+    for (const { id } of ids) this.#mark(id, this.#clock() + MARKER_LIFE, undefined)
+    return ids.length
+  }
+
   #use(privateId: string): Row | undefined {
     const row = this.#rows.get(privateId)
     if (row === undefined) return undefined
@@ -117,7 +141,15 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
   }
 
   #mark(privateId: string, until: number, successor: string | undefined): void {
-    this.#keep(privateId, { json: '{}', createdAt: 0, expiresAt: until, owner: undefined, gone: true, successor })
+    this.#keep(privateId, {
+      json: '{}',
+      createdAt: 0,
+      seenAt: 0,
+      expiresAt: until,
+      owner: undefined,
+      gone: true,
+      successor,
+    })
   }
 
   #keep(privateId: string, row: Row): void {

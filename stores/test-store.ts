@@ -7,7 +7,7 @@ import { Keyring } from '../lib/keyring.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { SavedSession, StoreContext } from '../lib/session-store.ts'
-import type { AbstractStore, WriteOptions } from './abstract-store.ts'
+import type { AbstractStore, OwnedStore, WriteOptions } from './abstract-store.ts'
 
 export interface TestStoreOptions {
   /** What registers a test: `test` of tap, node:test or vitest. Default: node:test's. */
@@ -18,6 +18,8 @@ export interface TestStoreOptions {
   merges?: boolean
   /** The store leaves a marker where it removed a session. Default `false`. */
   markers?: boolean
+  /** The store lists sessions by their owner (`OwnedStore`). Default `false`. */
+  owners?: boolean
   /** The store's time in milliseconds since 1970, where it has a clock of its own. Default: `Date.now()`. */
   now?: () => number
   /** Lets that much time pass for the store, in milliseconds. Default: the tests that need it use times that are over. */
@@ -41,7 +43,7 @@ const TRICKY: SessionData = JSON.parse(
  * @param create makes a store, or gives the same one again; called once for each test
  */
 export function testStore(create: () => Awaitable<AbstractStore>, options: TestStoreOptions = {}): void {
-  const { test = nodeTest, name, merges = false, markers = false, now = Date.now, advance } = options
+  const { test = nodeTest, name, merges = false, markers = false, owners = false, now = Date.now, advance } = options
   const req = new IncomingMessage(new Socket())
 
   const check = (behaviour: string, run: (store: AbstractStore) => Promise<void>): void => {
@@ -60,6 +62,7 @@ export function testStore(create: () => Awaitable<AbstractStore>, options: TestS
       changes: 'all',
       createdAt: now(),
       expiresAt: now() + HOUR,
+      extend: false,
       owner: undefined,
       ...how,
     })
@@ -166,7 +169,8 @@ export function testStore(create: () => Awaitable<AbstractStore>, options: TestS
     await write(store, sid, { list })
     list.push(2)
     const found = await store.findSession(req, sid)
-    ;(found?.data['list'] as number[]).push(3)
+    ok(found)
+    ;(found.data['list'] as number[]).push(3)
     deepEqual(await read(store, sid), { list: [1] })
   })
 
@@ -194,6 +198,7 @@ export function testStore(create: () => Awaitable<AbstractStore>, options: TestS
         changes: { set: {}, delete: [] },
         createdAt: now(),
         expiresAt: now() + HOUR,
+        extend: false,
         owner: undefined,
         ...more,
       },
@@ -248,12 +253,95 @@ export function testStore(create: () => Awaitable<AbstractStore>, options: TestS
   })
 
   if (merges) {
+    check('never moves the expiry back, but where the idle time itself was changed', async (store) => {
+      const sid = SessionId.generate()
+      const [late, early] = [now() + 3 * HOUR, now() + HOUR]
+      await write(store, sid, { a: 1 }, { expiresAt: late })
+      await write(store, sid, { a: 2 }, { ...update({ a: 2 }), expiresAt: early, extend: true })
+      ok(Math.abs(((await store.findSession(req, sid))?.expiresAt ?? 0) - late) <= 1000)
+      await save(store, sid, { expiresAt: early, extend: true })
+      ok(Math.abs(((await store.findSession(req, sid))?.expiresAt ?? 0) - late) <= 1000)
+      await write(store, sid, { a: 3 }, { ...update({ a: 3 }), expiresAt: early, extend: false })
+      ok(Math.abs(((await store.findSession(req, sid))?.expiresAt ?? 0) - early) <= 1000)
+    })
+
     check('keeps the changes of 100 concurrent requests to different keys', async (store) => {
       const sid = SessionId.generate()
       await write(store, sid, { a: 1 })
       const keys = Array.from({ length: 100 }, (_, i) => `key${i}`)
-      await Promise.all(keys.map((key) => write(store, sid, { a: 1, [key]: key }, update({ [key]: key }))))
+      await Promise.all(keys.map(async (key) => write(store, sid, { a: 1, [key]: key }, update({ [key]: key }))))
       deepEqual(await read(store, sid), { a: 1, ...Object.fromEntries(keys.map((key) => [key, key])) })
+    })
+  }
+
+  if (owners) {
+    const listed = async (store: AbstractStore): Promise<AbstractStore & OwnedStore> => {
+      ok('sessionsOf' in store && 'deleteSessionsOf' in store)
+      return Promise.resolve(store as AbstractStore & OwnedStore)
+    }
+    const idsOf = async (store: OwnedStore, owner: string | number): Promise<string[]> =>
+      (await store.sessionsOf(owner)).map(({ id }) => id).toSorted()
+    const idsIn = (...sids: SessionId[]): string[] => sids.map(({ privateId }) => privateId).toSorted()
+
+    check("lists an owner's sessions, and nobody else's", async (created) => {
+      const store = await listed(created)
+      const [owner, other] = [SessionId.generate().publicId, SessionId.generate().publicId]
+      const [a, b, c, d] = [SessionId.generate(), SessionId.generate(), SessionId.generate(), SessionId.generate()]
+      const createdAt = now() - 1000
+      await write(store, a, { user: owner }, { owner, createdAt })
+      await write(store, b, { user: owner }, { owner })
+      await write(store, c, { user: other }, { owner: other })
+      await write(store, d, {})
+      deepEqual(await idsOf(store, owner), idsIn(a, b))
+      deepEqual(await idsOf(store, other), idsIn(c))
+      const summary = (await store.sessionsOf(owner)).find(({ id }) => id === a.privateId)
+      equal(summary?.createdAt, createdAt)
+      ok(summary !== undefined && summary.lastSeenAt >= createdAt && summary.expiresAt > now())
+    })
+
+    check('forgets in the list what was removed, renewed, or given to another owner', async (created) => {
+      const store = await listed(created)
+      const owner = SessionId.generate().publicId
+      const [a, b, c, to] = [SessionId.generate(), SessionId.generate(), SessionId.generate(), SessionId.generate()]
+      for (const sid of [a, b, c]) await write(store, sid, { user: owner }, { owner })
+      await store.deleteSession(req, a, { markUntil: now() + HOUR })
+      await save(store, to, { replaces: b, data: { user: owner }, owner })
+      await save(store, c, { data: {}, changes: { set: {}, delete: ['user'] } })
+      deepEqual(await idsOf(store, owner), idsIn(to))
+    })
+
+    check("removes all of an owner's sessions, all but one, or one", async (created) => {
+      const store = await listed(created)
+      const owner = SessionId.generate().publicId
+      const sids = [SessionId.generate(), SessionId.generate(), SessionId.generate(), SessionId.generate()] as const
+      const stranger = SessionId.generate()
+      for (const sid of sids) await write(store, sid, { user: owner }, { owner })
+      await write(store, stranger, { user: 'other' }, { owner: 'other' })
+      equal(await store.deleteSessionsOf(owner, { only: sids[0].privateId }), 1)
+      deepEqual(await idsOf(store, owner), idsIn(sids[1], sids[2], sids[3]))
+      equal(await store.deleteSessionsOf(owner, { only: stranger.privateId }), 0)
+      equal(await store.deleteSessionsOf(owner, { except: sids[1].publicId }), 2)
+      deepEqual(await idsOf(store, owner), idsIn(sids[1]))
+      equal(await read(store, sids[2]), undefined)
+      equal(await write(store, sids[2], {}, update({ a: 1 })), false)
+      equal(await store.deleteSessionsOf(owner), 1)
+      deepEqual(await idsOf(store, owner), [])
+      ok(await read(store, stranger))
+    })
+
+    check('lets no session escape by a renewal when all are removed', async (created) => {
+      const store = await listed(created)
+      const owner = SessionId.generate().publicId
+      const pairs = Array.from({ length: 20 }, () => [SessionId.generate(), SessionId.generate()] as const)
+      for (const [from] of pairs) await write(store, from, { user: owner }, { owner })
+      const renewals = pairs.map(([from, to]) => save(store, to, { replaces: from, data: { user: owner }, owner }))
+      // every one of them was there when they were all removed, under whatever id
+      await Promise.all([store.deleteSessionsOf(owner), ...renewals])
+      deepEqual(await idsOf(store, owner), [])
+      for (const [from, to] of pairs) {
+        equal(await read(store, from), undefined)
+        equal(await read(store, to), undefined)
+      }
     })
   }
 

@@ -84,7 +84,7 @@ export function cartPage(user: string, cart: readonly CartLine[]): string {
       <ul class="card">
         ${lines.length > 0 ? lines : html`<li>There is nothing in it yet.</li>`}
       </ul>
-      <h2>For the journey</h2>
+      <h2>Add something for the journey</h2>
       <form method="post" action="/cart/add">
         ${WARES.map((item) => html`<button name="item" value="${item}" aria-label="Add: ${item}">${item}</button> `)}
       </form>`,
@@ -113,14 +113,19 @@ function layout(title: string, main: Html, user = ''): string {
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <title>${title} – Luggage Rack</title>
         <link rel="icon" href="data:," />
-        ${STYLE}
+        ${STYLE} ${user && RELOAD}
       </head>
       <body>
-        <header><strong>🧳 Luggage Rack</strong>${user && nav}</header>
+        <header><strong>Luggage Rack</strong>${user && nav}</header>
         <main>${main}</main>
       </body>
     </html>`.html
 }
+
+/** A page that the browser kept alive to go back to may be of a session that has ended since. */
+const RELOAD: Html = html`<script>
+  addEventListener('pageshow', (event) => event.persisted && location.reload())
+</script>`
 
 const STYLE: Html = {
   html: `<style>
@@ -135,7 +140,7 @@ const STYLE: Html = {
   h1, dd { overflow-wrap: anywhere }
   a { color: var(--accent) }
   .card { margin: 1.25rem 0; padding: 1.25rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem }
-  form.card { display: grid }
+  form.card { display: grid; max-width: 26rem }
   dl { display: grid; grid-template-columns: auto 1fr; gap: .5rem 1.5rem }
   dd { margin: 0; font-weight: 600 }
   ul { list-style: none }

@@ -106,7 +106,7 @@ async function formOf(req: IncomingMessage): Promise<URLSearchParams> {
   return new URLSearchParams(text)
 }
 
-/** Not to be stored, so that after a sign-out the browser's back button shows nothing. */
+/** A page says who is signed in, so no cache may keep it. */
 function page(status: number, html: string): RackResponse {
   return [status, { 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store' }, html]
 }

@@ -12,6 +12,7 @@ testStore(() => new MemoryStore({ clock }), {
   name: 'MemoryStore',
   merges: true,
   markers: true,
+  owners: true,
   now: clock,
   advance: (milliseconds) => {
     time += milliseconds
@@ -19,11 +20,19 @@ testStore(() => new MemoryStore({ clock }), {
 })
 
 const req = new IncomingMessage(new Socket())
-const options = (): { create: true; changes: 'all'; createdAt: number; expiresAt: number; owner: undefined } => ({
+const options = (): {
+  create: true
+  changes: 'all'
+  createdAt: number
+  expiresAt: number
+  extend: boolean
+  owner: undefined
+} => ({
   create: true,
   changes: 'all',
   createdAt: time,
   expiresAt: time + 1000,
+  extend: false,
   owner: undefined,
 })
 
