@@ -1,3 +1,5 @@
+import type { SessionSummary } from 'luggage-rack'
+
 export interface CartLine {
   item: string
   quantity: number
@@ -50,8 +52,8 @@ export function dashboardPage(user: string, visits: number, cart: readonly CartL
         <dd>${things}</dd>
       </dl>
       <p>
-        Reload the page to be counted again. Restart the server, and you are still signed in: all of this is in your
-        encrypted cookie.
+        Reload the page to be counted again. Restart the server, and you are still signed in: the server knows all this
+        from your encrypted cookie, or from the store that it was started with.
       </p>`,
     user,
   )
@@ -92,6 +94,37 @@ export function cartPage(user: string, cart: readonly CartLine[]): string {
   )
 }
 
+export function sessionsPage(user: string, sessions: readonly SessionSummary[] | undefined, here = ''): string {
+  const lines = (sessions ?? []).map(
+    ({ id, createdAt, lastSeenAt }) =>
+      html`<li>
+        <form method="post" action="/sessions/sign-out">
+          <strong>${id === here ? 'This browser' : 'Another browser'}</strong>
+          <span>signed in ${timeOf(createdAt)}, seen ${timeOf(lastSeenAt)}</span>
+          ${id === here ? '' : html`<button name="id" value="${id}" class="quiet">Sign out there</button>`}
+        </form>
+      </li>`,
+  )
+  const list = html`<ul class="card">
+      ${lines}
+    </ul>
+    <form method="post" action="/sessions/sign-out"><button>Sign out everywhere else</button></form>`
+  const none = html`<p>
+    This store cannot list sessions. Start the site with <code>--store sqlite</code> to see them.
+  </p>`
+  return layout(
+    'Sessions',
+    html`<h1>Where you are signed in</h1>
+      ${sessions ? list : none}`,
+    user,
+  )
+}
+
+function timeOf(time: number): Html {
+  const iso = new Date(time).toISOString()
+  return html`<time datetime="${iso}">${iso.slice(0, 16).replace('T', ' ')}</time>`
+}
+
 export function messagePage(message: string): string {
   return layout(
     'Sorry',
@@ -104,6 +137,7 @@ function layout(title: string, main: Html, user = ''): string {
   const nav = html`<nav aria-label="Site">
     <a href="/">Dashboard</a>
     <a href="/cart">Cart</a>
+    <a href="/sessions">Sessions</a>
     <form method="post" action="/sign-out"><button class="quiet">Sign out</button></form>
   </nav>`
   return html`<!doctype html>

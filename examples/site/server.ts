@@ -1,11 +1,30 @@
 // A small site on node:http and luggage-rack alone: sign in, be counted, fill a cart, sign out.
-// All that it knows of a visitor is in his encrypted cookie; the server remembers nothing.
+// All that it knows of a visitor is in his encrypted cookie, and the server remembers nothing; with another store
+// (npm start -- --store sqlite) it is there, and the visitor sees where else he is signed in.
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
-import { Builder, cookies, session, toListener, type Middleware, type RackResponse, type RequestOf } from 'luggage-rack'
-import { cartPage, dashboardPage, messagePage, signInPage, WARES, type CartLine } from './pages.ts'
+import {
+  Builder,
+  cookies,
+  session,
+  SessionId,
+  toListener,
+  type Middleware,
+  type RackResponse,
+  type RequestOf,
+} from 'luggage-rack'
+import { cartPage, dashboardPage, messagePage, sessionsPage, signInPage, WARES, type CartLine } from './pages.ts'
 import { secretIn } from './secret.ts'
+import { listsOwners, storeNamed } from './store.ts'
+
+const { values } = parseArgs({
+  options: {
+    port: { type: 'string', default: process.env.PORT || '3000' },
+    store: { type: 'string', default: 'cookie' },
+  },
+})
+const store = await storeNamed(values.store)
 
 /**
  * SameSite=Lax keeps the session's cookie out of what other sites post. What another origin of the same site posts
@@ -26,7 +45,7 @@ const stack = new Builder()
   .use(sameOrigin)
   .use(smallForms)
   .use(cookies({ secret: secretIn('.luggage-rack-secret') }))
-  .use(session<{ user: string; visits: number; cart: CartLine[] }>({ key: '_site_session' }))
+  .use(session<{ user: string; visits: number; cart: CartLine[] }>({ store, key: '_site_session', owner: 'user' }))
 
 /** What the layers make of node's request: it has `cookies` and `session`. */
 type Req = RequestOf<typeof stack>
@@ -42,6 +61,10 @@ const app = stack.run((req) => {
       return signOut(req)
     case 'GET /cart':
       return showCart(req)
+    case 'GET /sessions':
+      return showSessions(req)
+    case 'POST /sessions/sign-out':
+      return signOutElsewhere(req)
     case 'POST /cart/add':
     case 'POST /cart/quantity':
     case 'POST /cart/remove':
@@ -80,6 +103,23 @@ async function showCart(req: Req): Promise<RackResponse> {
   return page(200, cartPage(session.user, session.cart ?? []))
 }
 
+async function showSessions(req: Req): Promise<RackResponse> {
+  const { user } = await req.session
+  if (user === undefined) return seeOther('/')
+  const sessions = listsOwners(store) ? await store.sessionsOf(user) : undefined
+  const here = req.session.id === undefined ? undefined : new SessionId(req.session.id).privateId
+  return page(200, sessionsPage(user, sessions, here))
+}
+
+/** Signs out of the session that the form names, or of all but this one. */
+async function signOutElsewhere(req: Req): Promise<RackResponse> {
+  const only = (await formOf(req)).get('id') ?? undefined
+  const { user } = await req.session
+  if (user === undefined || !listsOwners(store)) return seeOther('/')
+  await store.deleteSessionsOf(user, { only, except: req.session.id })
+  return seeOther('/sessions')
+}
+
 /** Changes the cart in place, which the session notices as it does an assignment. */
 async function changeCart(req: Req, path: string | undefined): Promise<RackResponse> {
   const form = await formOf(req)
@@ -116,7 +156,6 @@ function seeOther(location: string): RackResponse {
   return [303, { location }, null]
 }
 
-const { values } = parseArgs({ options: { port: { type: 'string', default: process.env.PORT || '3000' } } })
 const server = createServer(toListener(app))
 
 server.on('error', (error: NodeJS.ErrnoException) => {
