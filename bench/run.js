@@ -223,7 +223,8 @@ async function measure(row, visitors, round) {
   generator.send({ visitors: cookies })
 
   const used = { bare: nothing(), rack: nothing() }
-  const pair = /** @type {const} */ (round % 2 === 0 ? ['bare', 'rack'] : ['rack', 'bare'])
+  /** @type {('bare' | 'rack')[]} */
+  const pair = round % 2 === 0 ? ['bare', 'rack'] : ['rack', 'bare']
   const servers = { bare, rack }
   if (warmup > 0) for (const kind of pair) await turn(servers[kind], warmup, nothing())
   for (let i = 0; i < Math.round(seconds / TURN); i++) {

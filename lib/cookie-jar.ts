@@ -9,7 +9,7 @@ import {
   type CookieOptions,
   type SameSite,
 } from './cookie-options.ts'
-import { CookieOverflowError, SecretMissingError, SessionCommittedError } from './errors.ts'
+import { CookieOverflowError, InvalidOptionError, SecretMissingError, SessionCommittedError } from './errors.ts'
 import { getHeaderLines, withHeader } from './headers.ts'
 import { copyJson, equalJson, type JsonValue } from './json.ts'
 import { purposeOf, type Keyring } from './keyring.ts'
@@ -25,8 +25,10 @@ export interface Jar<Value, Written = Value> extends Iterable<[name: string, val
   /**
    * Sends a cookie. Setting the value that the browser has, without an expiry, sends nothing.
    *
-   * @throws {InvalidOptionError} for attributes that no browser accepts
+   * @throws {InvalidOptionError} for a name or attributes that no browser accepts
    * @throws {SessionCommittedError} after the response was made
+   * @throws {SessionValueError}, {CookieOverflowError}, {SecretMissingError} in a signed or encrypted jar: the value
+   *   is not JSON, takes over 4096 bytes with the name, or there is nothing to seal it with
    */
   set(name: string, value: Written, options?: CookieOptions): this
   /**
@@ -235,6 +237,7 @@ export class RequestJar implements CookieJar {
 
   #write(name: string, value: string | undefined, options: CookieOptions, sameSite: SameSite | null): void {
     const attributes = attributesOf(this.#req, options, sameSite)
+    const line = stringify(attributes, name, value ?? '')
     ;(this.#written ??= new Map()).set(name, value)
     this.#lines ??= new Map()
     const { domain, path, partitioned } = attributes
@@ -249,10 +252,7 @@ export class RequestJar implements CookieJar {
       )
       return
     }
-    const cookie = attributes as SetCookie
-    cookie.name = name
-    cookie.value = value ?? ''
-    this.#lines.set(identity, stringifySetCookie(cookie))
+    this.#lines.set(identity, line)
   }
 
   /** An onion service is encrypted without TLS, as Rails has it. */
@@ -351,7 +351,8 @@ class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written
 
   /** Whether the browser has this value without an expiry: sealed again, it would look like another. */
   #isSealed(name: string, value: JsonValue): boolean {
-    if (this.#kind !== 'encrypted' || this.#jar.written(name)) return false
+    // one that was sealed for no purpose is sealed anew
+    if (this.#kind !== 'encrypted' || !this.#jar.config.keyring.requirePurpose || this.#jar.written(name)) return false
     const opened = this.#open(name)
     if (opened === undefined || opened.keyIndex > 0 || opened.expiresAt !== undefined) return false
     return equalJson(opened.value as JsonValue, value)
@@ -378,6 +379,15 @@ export function checkSize(name: string, message: string, content: JsonValue): vo
 
 function shorten(key: string): string {
   return key.length > 50 ? `${key.slice(0, 50)}…` : key
+}
+
+/** @throws {InvalidOptionError} for half a surrogate pair, and for what only a hostile client calls a cookie */
+function stringify(attributes: Partial<SetCookie>, name: string, value: string): string {
+  try {
+    return stringifySetCookie(Object.assign(attributes, { name, value }))
+  } catch {
+    throw new InvalidOptionError(`The cookie ${JSON.stringify(name)} has a name or a value that no header can carry.`)
+  }
 }
 
 /** Whether a value stands in a header as this text; most differ before the first escape. */

@@ -43,6 +43,7 @@ const SALTS = {
 /** The keys of a stack, each derived once, on first use. */
 export class Keyring implements Sealer {
   readonly hasSecret: boolean
+  readonly requirePurpose: boolean
   readonly #generators: readonly KeyGenerator[]
   readonly #options: KeyringOptions
   #encryptor: MessageEncryptor | undefined
@@ -75,13 +76,14 @@ export class Keyring implements Sealer {
       })
     })
     this.hasSecret = secrets.length > 0
+    this.requirePurpose = options.requirePurpose !== false
     this.#options = options
   }
 
   /** @throws {SecretMissingError} */
   get encryptor(): MessageEncryptor {
     return (this.#encryptor ??= new MessageEncryptor(this.#keys('encrypted', 32), {
-      requirePurpose: this.#options.requirePurpose,
+      requirePurpose: this.requirePurpose,
       legacy: this.#options.legacy === true ? this.#legacyKeys() : undefined,
     }))
   }
@@ -89,7 +91,7 @@ export class Keyring implements Sealer {
   /** @throws {SecretMissingError} */
   get verifier(): MessageVerifier {
     return (this.#verifier ??= new MessageVerifier(this.#keys('signed', 64), {
-      requirePurpose: this.#options.requirePurpose,
+      requirePurpose: this.requirePurpose,
       digest: this.#options.signedDigest,
     }))
   }

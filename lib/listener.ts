@@ -142,11 +142,9 @@ class Output {
     let sent = 0
     let chunks: Chunks | undefined
     let done = false
-    let wake = (): void => {}
     const stop = (): void => {
       if (done) return
       done = true
-      wake()
       closeBody(body)
       closeBody(chunks as unknown as RackBody)
     }
@@ -178,12 +176,7 @@ class Output {
         if (chunk.length === 0) {
           res.flushHeaders()
         } else if (!res.write(chunk)) {
-          await new Promise<void>((resolve) => {
-            wake = resolve
-            res.once('drain', resolve)
-          })
-          res.off('drain', wake)
-          if (done) return
+          await new Promise((resolve) => res.once('drain', resolve))
         }
       }
       if (promised !== undefined && sent !== promised) throw new InvalidResponseError(LYING_LENGTH)

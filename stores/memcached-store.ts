@@ -33,7 +33,7 @@ export interface MemjsResponse {
   readonly val: Buffer
 }
 
-/** A client of `memcache` 1.10 or later, as far as it is used here. */
+/** A client of `memcache` 1.7 or later, as far as it is used here. */
 export interface MemcacheClient {
   getNodesByKey(key: string): Promise<readonly MemcacheNode[]>
 }
@@ -85,7 +85,7 @@ const MAX_TIME = 2 ** 31 - 1
  * also those of other processes, and what was removed stays removed. One round trip to read, one to write.
  *
  * Give it `servers`, and it talks to them through `memjs`, which runs on every Node, ties each answer to its
- * question, and passes on every failure. A client of `memcache` (Node 22.19 and later) can be had instead, for
+ * question, and passes on every failure. A client of `memcache` (1.10 wants Node 22.19) can be had instead, for
  * TLS or for servers that come and go; its `get` and `set` take a server that is down for an empty one, so
  * the store uses the commands below them; it needs memcached 1.6 and no SASL. `memcached` and
  * `memcache-client` are not supported: the first is not kept, and in the second a key can run commands.

@@ -564,6 +564,22 @@ export function httpSuite<Store extends SessionStore>(
     t.same(await all(client), { foo: 'again' })
   })
 
+  it('what is written after reset() is stored, also where it equals what there was', async (t) => {
+    const { client } = await begin(t, {
+      '/again': async (req) => {
+        const before = await req.session
+        before.foo = 'changed'
+        const hash = req.session.reset()
+        hash.foo = 'bar'
+        return json('again')
+      },
+    })
+    await client.get('/write?v=bar')
+    await client.get('/count')
+    await client.get('/again')
+    t.same(await all(client), { foo: 'bar' })
+  })
+
   it('a reset that leaves the session empty removes it and expires the cookie', async (t) => {
     const { client, size } = await begin(t)
     await client.get('/write')

@@ -227,13 +227,18 @@ async function ask(port: number, ...command: string[]): Promise<string> {
   return stdout
 }
 
+/** The keys of a pattern, on all masters. */
+export async function keysOf(client: Redis | Cluster, pattern = '*'): Promise<string[]> {
+  const masters = client instanceof Cluster ? client.nodes('master') : [client]
+  return (await Promise.all(masters.map((master) => master.keys(pattern)))).flat()
+}
+
 /** Everything that a Redis holds, as text: keys, fields, members and values. */
-export async function dump(client: Redis): Promise<string> {
-  const lines: string[] = []
-  for (const key of await client.keys('*')) {
-    const type = await client.type(key)
-    const value = type === 'hash' ? await client.hgetall(key) : await client.zrange(key, '0', '-1', 'WITHSCORES')
-    lines.push(`${key} ${type} ${JSON.stringify(value)}`)
-  }
-  return lines.join('\n')
+export async function dump(client: Redis | Cluster, pattern = '*'): Promise<string> {
+  const lines = (await keysOf(client, pattern)).map(async (key) => {
+    const isHash = (await client.type(key)) === 'hash'
+    const value = isHash ? await client.hgetall(key) : await client.zrange(key, '0', '-1', 'WITHSCORES')
+    return `${key} ${JSON.stringify(value)}`
+  })
+  return (await Promise.all(lines)).join('\n')
 }

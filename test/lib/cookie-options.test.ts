@@ -202,6 +202,9 @@ test('a cookie whose name we would not set can be deleted', async (t) => {
   const { cookies, result } = await useJar(t, (jar) => jar.delete('cart[0]'), { cookie: 'cart[0]=1' })
   t.equal(result, '1')
   t.match(cookies, [/^cart\[0\]=; Max-Age=0/])
+
+  const odd = await useJar(t, (jar) => [thrown(() => jar.delete('a b'))?.code, jar.get('a b')], { cookie: 'a b=1' })
+  t.same(odd.result, ['ERR_INVALID_OPTION', '1'], 'unless no browser can have sent it')
 })
 
 test("the session's check leaves out what is decided later", (t) => {

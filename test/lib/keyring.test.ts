@@ -137,7 +137,7 @@ test('options that cannot work are errors at once', (t) => {
     { signedDigest: 'CRC' },
   ]
   for (const options of bad) {
-    const error = thrown(() => cookies({ secret: SECRET, ...options } as CookiesOptions))
+    const error = thrown(() => cookies({ secret: SECRET, ...options }))
     t.match(error, { code: 'ERR_INVALID_OPTION' }, JSON.stringify(options))
   }
   t.end()

@@ -512,6 +512,69 @@ test('responses that wait behind another on their connection are closed with it'
   t.same([errors, warnings], [[], []])
 })
 
+test('a response that would have waited behind another is closed when the app answers after the client had gone', async (t) => {
+  const { promise: closed, fire: close } = signal()
+  const { promise: asked, fire: see } = signal()
+  const { port } = await serve(t, async (req) => {
+    if (req.url === '/second') see()
+    await once(req.socket, 'close')
+    return [200, {}, req.url === '/second' ? new Readable({ read: () => {} }).on('close', close) : '']
+  })
+  const client = await opened(t, port, 'GET /first HTTP/1.1\r\nhost: x\r\n\r\nGET /second HTTP/1.1\r\nhost: x\r\n\r\n')
+  await asked
+  client.destroy()
+  await closed
+  t.ok(client.destroyed)
+})
+
+for (const how of ['end', 'destroy'] as const) {
+  test(`a response that somebody else ends meanwhile (${how}) has its body closed`, async (t) => {
+    const { promise: closed, fire: close } = signal()
+    let endIt = (): void => {}
+    const listener = toListener(() => [
+      200,
+      {},
+      (function* (): Generator<string> {
+        try {
+          yield 'a'
+          endIt()
+          for (;;) yield 'b'
+        } finally {
+          close()
+        }
+      })(),
+    ])
+    const server = createServer((req, res) => {
+      endIt = () => void res[how]()
+      listener(req, res)
+    })
+    const asked = ask(await listen(t, server), '/')
+    if (how === 'destroy') await t.rejects(asked)
+    else t.equal((await asked).body, 'a')
+    await closed
+  })
+}
+
+test('a body is closed when its head cannot be sent', async (t) => {
+  const streams: Readable[] = []
+  const { port } = await serve(t, () => {
+    streams.push(Readable.from(['a']))
+    return [200, { 'x-a': 'a\nb' }, streams.at(-1) ?? null]
+  })
+  for (const method of ['GET', 'HEAD']) t.equal((await ask(port, '/', { method })).status, 500)
+  t.same(
+    streams.map((stream) => stream.destroyed),
+    [true, true],
+  )
+})
+
+test('a status that HTTP/2 cannot send is a 500, with nothing left of the response', async (t) => {
+  const site = await overHttp2(t, () => [700, { 'set-cookie': 'a=1', 'content-encoding': 'gzip' }, 'a'])
+  const { status, headers, body } = await site.get('/')
+  t.same([status, body], [500, INTERNAL])
+  t.notOk('set-cookie' in headers || 'content-encoding' in headers)
+})
+
 test('a file that cannot be opened is a 500, also if that turns out before it is sent', async (t) => {
   const later: App = async () => {
     const stream = createReadStream('no such file')

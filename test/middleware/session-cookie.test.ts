@@ -314,7 +314,7 @@ test('an id of a server-side store opens no cookie, and a sealed cookie is no id
   t.same(spy.took(), ['get'])
 })
 
-test('a session cookie in another spelling of the same escapes is refused', async (t) => {
+test('a session cookie with escapes in both letter cases is refused: nobody writes one', async (t) => {
   const { port } = await serve(t, sessionApp())
   const client = new Client(port)
   let cookie = ''

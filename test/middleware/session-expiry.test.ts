@@ -1,5 +1,17 @@
+import type { IncomingMessage } from 'node:http'
 import { test, type Test } from 'tap'
-import { CookieStore, KeyGenerator, MemoryStore, MessageEncryptor, type SessionStore } from '../../lib/index.ts'
+import {
+  AbstractStore,
+  CookieStore,
+  KeyGenerator,
+  MemoryStore,
+  MessageEncryptor,
+  type SessionData,
+  type SessionId,
+  type SessionStore,
+  type StoredSession,
+  type WriteOptions,
+} from '../../lib/index.ts'
 import { json, KEY, stage, Time, type Action, type StageOptions } from '../http-suite.ts'
 import { attributesOf, type Answer } from '../server.ts'
 import { SECRET } from '../session-app.ts'
@@ -456,6 +468,28 @@ test('a slow read of a record extends its idle time: the cookie that it sends op
   t.equal(maxAge(await client.get('/slow')), '1000')
 })
 
+test('a record that its store gives after its end reads as empty', async (t) => {
+  const time = new Time()
+  const records = new Map<string, StoredSession>()
+  class Forgetful extends AbstractStore {
+    findSession(_req: IncomingMessage, sid: SessionId): StoredSession | undefined {
+      return records.get(sid.privateId)
+    }
+    writeSession(_req: IncomingMessage, sid: SessionId, data: SessionData, options: WriteOptions): boolean {
+      records.set(sid.privateId, { data, createdAt: options.createdAt, expiresAt: options.expiresAt })
+      return true
+    }
+    deleteSession(): void {}
+  }
+  const { client } = await stage(t, { store: new Forgetful(), time, session: { expireAfter: 100 } })
+  await client.get('/write')
+  time.advance(99)
+  t.equal((await client.clone().get('/nothing')).status, 200)
+  t.equal((await client.get('/read')).body, 'foo: "bar"')
+  time.advance(100)
+  t.equal((await client.get('/read')).body, 'foo: null')
+})
+
 // ---- Rails' sessions
 
 /** A cookie as a Rails application writes it, which knows no time of creation. */
@@ -481,6 +515,17 @@ test('a session of Rails without an expiry gets one, and a time of creation, whe
   time.advance(800)
   t.equal(maxAge(await client.get('/read')), '700', 'its longest life began at that first request')
   time.advance(700)
+  t.equal((await client.get('/read')).body, 'foo: null')
+})
+
+test('maxLifetime holds also where Rails carried the time of creation along and extended the session', async (t) => {
+  const time = new Time()
+  const { client } = await stage(t, { store: new CookieStore(), time, session: { maxLifetime: 1000 } })
+  const created = time.now
+  client.jar.set(KEY, railsCookie({ session_id: ID, foo: 'bar', _created_at: created }, created + 90 * DAY * 1000))
+  time.advance(999)
+  t.equal((await client.clone().get('/read')).body, 'foo: "bar"')
+  time.advance(1)
   t.equal((await client.get('/read')).body, 'foo: null')
 })
 

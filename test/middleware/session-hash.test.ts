@@ -247,6 +247,7 @@ test('what JSON cannot carry is refused at commit for a change in place, and not
       },
       'session.deep.self is a cycle',
     ],
+    [(hash) => ((hash['deep'] as { o: unknown }).o = new Map()), 'session.deep.o is an instance of Map'],
     [
       (hash) => {
         const mine: unknown[] = []
@@ -257,13 +258,13 @@ test('what JSON cannot carry is refused at commit for a change in place, and not
     ],
   ]
   for (const [change, message] of changes) {
-    const { answer, writes, error, after } = await within(t, { deep: { a: [1] } }, change)
+    const { answer, writes, error, after } = await within(t, { deep: { a: [1], o: {} } }, change)
     t.equal(answer.status, 500)
     t.same(answer.cookies, [])
     t.type(error, TypeError)
     t.ok((error as Error).message.startsWith(message), (error as Error).message)
     t.notOk(writes)
-    t.same(after, { deep: { a: [1] } })
+    t.same(after, { deep: { a: [1], o: {} } })
   }
 })
 

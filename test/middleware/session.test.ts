@@ -11,6 +11,7 @@ import {
   SessionId,
   type CommitMessage,
   type RackResponse,
+  type Session,
   type SessionOptions,
 } from '../../lib/index.ts'
 import { COMMIT, json, messagesOf, stage, type Action, type StageOptions } from '../http-suite.ts'
@@ -540,6 +541,32 @@ test('after the response was made, a first await, the methods and the jar throw'
     Array.from({ length: 7 }, () => 'ERR_SESSION_COMMITTED'),
   )
   t.equal((await client.get('/read-late')).body, 'bar bar', 'a session that was loaded stays readable')
+})
+
+test('a session that is still being loaded when the response is made takes no writes', async (t) => {
+  const late: unknown[] = []
+  let ended = (): void => {}
+  const end = new Promise<void>((resolve) => (ended = resolve))
+  const { client } = await stage(
+    t,
+    { store: new MemoryStore() },
+    {
+      '/forgot': (req) => {
+        // loads at once, where an await would load a moment later
+        const visit = async (hash: Session<Data>): Promise<void> => {
+          late.push(await thrown(() => (hash.foo = 'late')), hash.foo)
+          ended()
+        }
+        void req.session.then(visit)
+        return json('answered')
+      },
+    },
+  )
+  await client.get('/write')
+  t.equal((await client.get('/forgot')).status, 200)
+  await end
+  t.match(late, [{ code: 'ERR_SESSION_COMMITTED' }, 'bar'])
+  t.equal((await client.get('/read')).body, 'foo: "bar"')
 })
 
 test('after a controller threw, nothing is saved, and later writes throw', async (t) => {

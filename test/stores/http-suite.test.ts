@@ -5,12 +5,13 @@ import {
   CookieStore,
   MemoryStore,
   SessionId,
+  type CommitMessage,
+  type DeleteOptions,
   type SessionData,
   type StoredSession,
   type WriteOptions,
 } from '../../lib/index.ts'
 import { COMMIT, httpSuite, messagesOf, stage } from '../http-suite.ts'
-import type { CommitMessage } from '../../lib/index.ts'
 
 httpSuite(test, {
   name: 'CookieStore',
@@ -59,16 +60,13 @@ class ThreeMethods extends AbstractStore {
     return true
   }
 
-  override async deleteSession(_req: IncomingMessage, sid: SessionId): Promise<void> {
+  override async deleteSession(_req: IncomingMessage, sid: SessionId, _options: DeleteOptions): Promise<void> {
     this.records.delete(sid.privateId)
   }
 
-  sizeAt(now: number): number {
-    return [...this.records.values()].filter((record) => (JSON.parse(record) as StoredSession).expiresAt > now).length
-  }
-
   get size(): number {
-    return this.sizeAt(this.#clock())
+    const sessions = [...this.records.values()].map((record) => JSON.parse(record) as StoredSession)
+    return sessions.filter(({ expiresAt, gone }) => expiresAt > this.#clock() && gone !== true).length
   }
 }
 
@@ -83,6 +81,38 @@ httpSuite(test, {
   corrupt: (store) => {
     for (const key of store.records.keys()) store.records.set(key, 'no JSON')
   },
+})
+
+/** The same with markers, as a store that keeps the promise of 60 s. */
+class WithMarkers extends ThreeMethods {
+  override async writeSession(
+    req: IncomingMessage,
+    sid: SessionId,
+    data: SessionData,
+    options: WriteOptions,
+  ): Promise<boolean> {
+    if ((await this.findSession(req, sid))?.gone === true) return false
+    return super.writeSession(req, sid, data, options)
+  }
+
+  override async deleteSession(
+    req: IncomingMessage,
+    sid: SessionId,
+    { markUntil: expiresAt, successor }: DeleteOptions,
+  ): Promise<void> {
+    if ((await this.findSession(req, sid)) === undefined) return
+    this.records.set(sid.privateId, JSON.stringify({ data: {}, createdAt: 0, expiresAt, gone: true, successor }))
+  }
+}
+
+httpSuite(test, {
+  name: 'a store of three methods with markers',
+  store: (_t, { clock }) => new WithMarkers(clock),
+  serverSide: true,
+  merges: false,
+  markers: true,
+  clocked: true,
+  size: (store) => store.size,
 })
 
 test('SERVERSTORE-16: a store may answer with plain values instead of promises', async (t) => {

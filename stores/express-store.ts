@@ -1,0 +1,213 @@
+import type { IncomingMessage } from 'node:http'
+import { isPromise } from '../lib/app.ts'
+import { InvalidOptionError, RackError } from '../lib/errors.ts'
+import type { SessionData } from '../lib/session-hash.ts'
+import type { SessionId } from '../lib/session-id.ts'
+import {
+  AbstractStore,
+  merge,
+  type StoredSession,
+  type StoreOptions,
+  type TouchableStore,
+  type WriteOptions,
+} from './abstract-store.ts'
+
+/** What a store for express-session is given to keep: its `cookie` as express-session has it, and ours beside it. */
+export interface ExpressSession extends StoredSession {
+  /** Stores take from it how long they keep the record; some read one of these, some another. */
+  readonly cookie: {
+    /** Milliseconds. */
+    readonly originalMaxAge: number
+    readonly maxAge: number
+    readonly expires: Date
+    readonly httpOnly: true
+    readonly path: '/'
+  }
+}
+
+/** A store for express-session, as far as it is used here. It calls back, or answers with a promise, or both. */
+export interface ExpressSessionStore {
+  get(sid: string, callback: (error?: unknown, session?: object | null) => void): unknown
+  set(sid: string, session: ExpressSession, callback: (error?: unknown) => void): unknown
+  destroy(sid: string, callback: (error?: unknown) => void): unknown
+}
+
+export interface ExpressStoreOptions extends StoreOptions {
+  /** Stands in front of every id that the store is given, beside a prefix of its own. Default `''`. */
+  prefix?: string
+  /** Milliseconds that the store may take before a call fails with `ERR_STORE_TIMEOUT`. Default 1000. */
+  deadline?: number
+  /** The time in milliseconds since 1970. Default: `Date.now()`. */
+  clock?: () => number
+}
+
+/** Longest that a timer of Node can wait. */
+const MAX_DEADLINE = 2 ** 31 - 1
+
+/**
+ * Sessions in any store written for express-session: PostgreSQL (connect-pg-simple), MongoDB (connect-mongo),
+ * DynamoDB and the many others.
+ *
+ * ```ts
+ * session({ store: new ExpressStore(new PgStore({ pool })) })
+ * ```
+ *
+ * The store keeps `{ cookie, data, createdAt, expiresAt, owner }` under the private id, with the session's own
+ * keys in `data`. It is no format of express-session's: sessions written by that are not read.
+ *
+ * Such a store can get, set and destroy, and no more, so it can neither check and write in one step nor tell
+ * what changed. Hence, other than with Redis or SQLite: of concurrent requests the last one to write wins, save
+ * for what the others had written before it read again, just before its write; a request that is under way
+ * while the session is destroyed, reset or renewed may bring the old one back; and no marker stands for what is
+ * gone, so that such a request is given a new session where it writes. A write is two calls, a get and a set.
+ *
+ * The `touch` of such a store is not used: it moves the store's expiry, and not that of the record.
+ *
+ * @throws `ERR_STORE_TIMEOUT`: the store did not call back in time
+ * @throws `ERR_STORE_CORRUPT`: what it gave is no session of ours
+ * @throws whatever error it called back with
+ */
+export class ExpressStore extends AbstractStore implements TouchableStore {
+  readonly #store: ExpressSessionStore
+  readonly #prefix: string
+  readonly #deadline: number
+  readonly #clock: () => number
+
+  /** @throws {InvalidOptionError} */
+  constructor(
+    store: ExpressSessionStore,
+    { prefix = '', deadline = 1000, clock, ...options }: ExpressStoreOptions = {},
+  ) {
+    super(options)
+    for (const method of ['get', 'set', 'destroy'] as const) {
+      if (typeof (store as ExpressSessionStore | undefined)?.[method] !== 'function') {
+        throw new InvalidOptionError(`ExpressStore takes a store for express-session, and this has no ${method}().`)
+      }
+    }
+    if (!(deadline > 0 && deadline <= MAX_DEADLINE)) {
+      throw new InvalidOptionError('deadline must be a number of milliseconds above 0.')
+    }
+    this.#store = store
+    this.#prefix = prefix
+    this.#deadline = deadline
+    this.#clock = clock ?? Date.now
+  }
+
+  override async findSession(_req: IncomingMessage, sid: SessionId): Promise<StoredSession | undefined> {
+    const store = this.#store
+    let found: unknown
+    try {
+      found = await this.#answer(store.get.length >= 2, (callback) => store.get(this.#key(sid), callback))
+    } catch (error) {
+      // express-session's own rule: stores that keep files say so of what does not exist
+      if ((error as { code?: unknown } | null)?.code !== 'ENOENT') throw error
+    }
+    if (found === undefined || found === null || found === false) return undefined
+    if (!isSession(found)) {
+      throw new RackError(
+        'ERR_STORE_CORRUPT',
+        'What the express-session store gave is no session of ours. It was left as it is. See that nothing else ' +
+          'writes to the store under the same ids, and that the store gives back what it was given.',
+      )
+    }
+    const { data, createdAt, expiresAt, owner } = found
+    return expiresAt > this.#clock() ? { data, createdAt, expiresAt, owner } : undefined
+  }
+
+  override async writeSession(
+    req: IncomingMessage,
+    sid: SessionId,
+    session: SessionData,
+    { create, changes, createdAt, expiresAt, extend, owner }: WriteOptions,
+  ): Promise<boolean> {
+    const found = await this.findSession(req, sid)
+    if (create ? found !== undefined : found === undefined) return false
+    await this.#set(sid, {
+      data: found === undefined || changes === 'all' ? session : merge(found.data, changes),
+      createdAt,
+      expiresAt: found !== undefined && extend ? Math.max(found.expiresAt, expiresAt) : expiresAt,
+      owner,
+    })
+    return true
+  }
+
+  override async deleteSession(_req: IncomingMessage, sid: SessionId): Promise<void> {
+    const store = this.#store
+    await this.#answer(store.destroy.length >= 2, (callback) => store.destroy(this.#key(sid), callback))
+  }
+
+  async touchSession(
+    req: IncomingMessage,
+    sid: SessionId,
+    { expiresAt }: { readonly expiresAt: number },
+  ): Promise<boolean> {
+    const found = await this.findSession(req, sid)
+    if (found === undefined) return false
+    if (expiresAt > found.expiresAt) await this.#set(sid, { ...found, expiresAt })
+    return true
+  }
+
+  async #set(sid: SessionId, { data, createdAt, expiresAt, owner }: StoredSession): Promise<void> {
+    const store = this.#store
+    const maxAge = expiresAt - this.#clock()
+    const session: ExpressSession = {
+      cookie: { originalMaxAge: maxAge, maxAge, expires: new Date(expiresAt), httpOnly: true, path: '/' },
+      // with the methods of an object, which a store may call
+      data: { ...data },
+      createdAt,
+      expiresAt,
+      ...(owner === undefined ? undefined : { owner }),
+    }
+    await this.#answer(store.set.length >= 3, (callback) => store.set(this.#key(sid), session, callback))
+  }
+
+  #key(sid: SessionId): string {
+    return this.#prefix + sid.privateId
+  }
+
+  /**
+   * Whichever comes first: what it calls back with, or what its promise gives. A promise of nothing does not
+   * count where the method takes a callback, since it may be done before the work is.
+   */
+  #answer(
+    callsBack: boolean,
+    ask: (callback: (error?: unknown, answer?: unknown) => void) => unknown,
+  ): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(
+          new RackError(
+            'ERR_STORE_TIMEOUT',
+            `The express-session store did not answer within ${this.#deadline} ms. What it was asked to write may be ` +
+              'written or not.',
+          ),
+        )
+      }, this.#deadline)
+      const fail = (error: unknown): void => {
+        clearTimeout(timer)
+        reject(
+          error instanceof Error
+            ? error
+            : new RackError('ERR_STORE_FAILED', 'The express-session store failed. See the cause.', { cause: error }),
+        )
+      }
+      const settle = (error: unknown, answer: unknown): void => {
+        if (error) return fail(error)
+        clearTimeout(timer)
+        resolve(answer)
+      }
+      try {
+        const returned = ask(settle)
+        if (!isPromise(returned)) return
+        returned.then((answer) => (answer === undefined && callsBack ? undefined : settle(null, answer)), fail)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  }
+}
+
+function isSession(found: unknown): found is ExpressSession {
+  const { data, createdAt, expiresAt } = found as Partial<ExpressSession>
+  return typeof data === 'object' && data !== null && typeof createdAt === 'number' && typeof expiresAt === 'number'
+}
