@@ -1,93 +1,21 @@
 import Database from 'better-sqlite3'
 import { RedisStore } from 'connect-redis'
 import expressSession from 'express-session'
-import createMemoryStore from 'memorystore'
 import { IncomingMessage } from 'node:http'
-import { createRequire } from 'node:module'
 import { Socket } from 'node:net'
-import { createClient } from 'redis'
 import tap, { test, type Test } from 'tap'
-import { SessionId, type SessionData, type StoredSession, type WriteOptions } from '../../lib/index.ts'
+import { SessionId, type SessionData, type WriteOptions } from '../../lib/index.ts'
 import { testStore } from '../../lib/testing.ts'
 import { ExpressStore, type ExpressSession, type ExpressSessionStore } from '../../stores/express-store.ts'
-import { httpSuite } from '../http-suite.ts'
 import { startRedis, type RedisServer } from '../redis.ts'
-import { Client as Browser, serve, type Owner } from '../server.ts'
+import { Client as Browser, serve } from '../server.ts'
 import { sessionApp } from '../session-app.ts'
-
-const HOUR = 3_600_000
-
-interface SqliteStore {
-  new (options: { client: Database.Database }): ExpressSessionStore
-}
-
-const createSqliteStore = createRequire(import.meta.url)('better-sqlite3-session-store') as (
-  session: typeof expressSession,
-) => SqliteStore
-
-// its timer never ends, and would keep the process
-class QuietSqliteStore extends createSqliteStore(expressSession) {
-  startInterval(): void {}
-}
-
-async function redisClient(t: Owner, { url }: RedisServer): Promise<ReturnType<typeof createClient>> {
-  const client = createClient({ url })
-  client.on('error', () => {})
-  await client.connect()
-  t.teardown(() => client.destroy())
-  return client as ReturnType<typeof createClient>
-}
+import { kindsOn, LruStore, QuietSqliteStore, redisClient } from './express-stores.ts'
 
 // up before the first test: tap ends the file when there is none to run
-const redis = await startRedis(tap)
-const client = await redisClient(tap, redis)
+const client = await redisClient(tap, await startRedis(tap))
 
-interface Kind {
-  name: string
-  create: () => ExpressSessionStore
-  /** What a store holds, by its keys. */
-  records: (store: never) => Promise<[key: string, json: string][]>
-  damage: (store: never, key: string, json: string) => Promise<unknown> | unknown
-}
-
-let stores = 0
-const CreatedMemoryStore = createMemoryStore(expressSession)
-
-const kinds: Kind[] = [
-  {
-    name: 'connect-redis',
-    create: () => new RedisStore({ client, prefix: `app${++stores}:` }),
-    records: async ({ prefix }: RedisStore) => {
-      const keys = await client.keys(`${prefix}*`)
-      return Promise.all(keys.map(async (key): Promise<[string, string]> => [key, (await client.get(key)) ?? '']))
-    },
-    damage: (_store: RedisStore, key, json) => client.set(key, json),
-  },
-  {
-    name: 'better-sqlite3-session-store',
-    create: () => new QuietSqliteStore({ client: new Database(':memory:') }),
-    records: async (store: { client: Database.Database }) =>
-      store.client.prepare<[], [string, string]>('SELECT sid, sess FROM sessions').raw().all(),
-    damage: (store: { client: Database.Database }, key, json) =>
-      store.client.prepare('UPDATE sessions SET sess = ? WHERE sid = ?').run(json, key),
-  },
-  {
-    name: 'memorystore',
-    create: () => new CreatedMemoryStore({}),
-    records: async (store: { store: { forEach(each: (json: string, key: string) => void): void } }) => {
-      const records: [string, string][] = []
-      store.store.forEach((json, key) => records.push([key, json]))
-      return records
-    },
-    damage: ({ store }: { store: { set(key: string, json: string): void } }, key, json) => store.set(key, json),
-  },
-  {
-    name: "express-session's MemoryStore",
-    create: () => new expressSession.MemoryStore(),
-    records: async (store: { sessions: Record<string, string> }) => Object.entries(store.sessions),
-    damage: (store: { sessions: Record<string, string> }, key, json) => (store.sessions[key] = json),
-  },
-]
+const HOUR = 3_600_000
 
 const req = (): IncomingMessage => new IncomingMessage(new Socket())
 
@@ -101,31 +29,8 @@ const creating = (more: Partial<WriteOptions> = {}): WriteOptions => ({
   ...more,
 })
 
-for (const { name, create, records, damage } of kinds) {
+for (const { name, create, records, damage } of kindsOn(client)) {
   testStore(() => new ExpressStore(create()), { test, name: `ExpressStore over ${name}` })
-
-  const inner = new WeakMap<ExpressStore, { store: never; clock: () => number }>()
-  const recordsOf = (store: ExpressStore): Promise<[string, string][]> => records(inner.get(store)?.store as never)
-
-  httpSuite<ExpressStore>(test, {
-    name: `ExpressStore over ${name}`,
-    store: (_t, { clock }) => {
-      const express = create()
-      const store = new ExpressStore(express, { clock })
-      inner.set(store, { store: express as never, clock })
-      return store
-    },
-    serverSide: true,
-    merges: false,
-    markers: false,
-    resurrects: true,
-    clocked: true,
-    size: async (store) => {
-      const now = inner.get(store)?.clock() ?? 0
-      const all = await recordsOf(store)
-      return all.filter(([, json]) => (JSON.parse(json) as StoredSession).expiresAt > now).length
-    },
-  })
 
   test(`${name} is given the private id, and the public id is nowhere`, async (t) => {
     const express = create()
@@ -202,7 +107,7 @@ test('connect-redis sets the expiry of the key to that of the session', async (t
   for (const life of [HOUR, 40 * 24 * HOUR]) {
     await store.deleteSession(req(), sid)
     await store.writeSession(req(), sid, {}, creating({ expiresAt: Date.now() + life }))
-    const left = (await client.pTTL(`expiry:${sid.privateId}`)) as number
+    const left = await client.pTTL(`expiry:${sid.privateId}`)
     t.ok(left >= life - 1000 && left <= life + 1000, `${left} of ${life}`)
   }
 })
@@ -215,7 +120,7 @@ test('better-sqlite3-session-store and memorystore keep a session longer than th
   const [expire] = database.prepare('SELECT expire FROM sessions').pluck().all() as string[]
   t.ok(Math.abs(Date.parse(expire ?? '') - expiresAt) < 2000)
   const lives: number[] = []
-  const memory = new CreatedMemoryStore({
+  const memory = new LruStore({
     ttl: (_options, session: ExpressSession) => lives.push(session.cookie.maxAge) && session.cookie.maxAge,
   })
   await new ExpressStore(memory).writeSession(req(), SessionId.generate(), {}, creating({ expiresAt }))
