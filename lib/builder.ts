@@ -4,13 +4,15 @@ import { takeResponse } from './body.ts'
 import { InvalidOptionError, SecretMissingError, StackOrderError } from './errors.ts'
 import { locationOf, urlMap, type Mapped } from './url-map.ts'
 
-/** The names of the properties that `Needs` has and `Has` lacks, or has as something else. */
-type Missing<Needs, Has> = { [Key in keyof Needs]-?: Has extends Pick<Needs, Key> ? never : Key }[keyof Needs] & string
+/** The properties that `Needs` has and `Has` lacks; if there is none, those that may be something else. */
+type Missing<Needs, Has> = [Exclude<keyof Needs, keyof Has>] extends [never]
+  ? Exclude<keyof Needs, keyof IncomingMessage>
+  : Exclude<keyof Needs, keyof Has>
 
 /** `unknown` where `Has` holds all of `Needs`, else a text that names what is missing. */
 export type Met<Needs, Has> = [Has] extends [Needs]
   ? unknown
-  : `needs, above it, the layer that adds req.${Missing<Needs, Has>}`
+  : `needs, above it, the layer that adds req.${Missing<Needs, Has> & string}`
 
 /** The request that the controller of a `Builder` gets, to type a controller in another file. */
 export type RequestOf<B> = B extends Builder<infer Req> ? Req : never

@@ -80,7 +80,7 @@ export class CookieStore implements SessionStore {
     const createdAt = payload[CREATED_AT]
     const session: LoadedSession = {
       sid: typeof id === 'string' && id !== '' ? new SessionId(id) : SessionId.generate(),
-      data: payload,
+      data: createdAt === undefined ? withoutNull(payload) : payload,
       createdAt: typeof createdAt === 'number' ? createdAt : 0,
       expiresAt,
       retired,
@@ -92,4 +92,9 @@ export class CookieStore implements SessionStore {
       time !== undefined && session.createdAt < Number(time) ? undefined : session
     return isPromise(since) ? since.then(unlessRevoked) : unlessRevoked(since)
   }
+}
+
+/** A session of Rails, which has no nil at its first level: it neither writes nor reads one. */
+function withoutNull(payload: SessionData): SessionData {
+  return Object.fromEntries(Object.entries(payload).filter(([, value]) => value !== null))
 }

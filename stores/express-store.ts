@@ -99,17 +99,14 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
     try {
       found = await this.#answer(store.get.length >= 2, (callback) => store.get(this.#key(sid), callback))
     } catch (error) {
-      // express-session's own rule: stores that keep files say so of what does not exist
-      if ((error as { code?: unknown } | null)?.code !== 'ENOENT') throw error
+      // what the parser of JSON says quotes the data
+      if (error instanceof SyntaxError) throw corrupt()
+      // express-session's own rule, for stores that keep files; but a socket that is not there is a server that is down
+      const { code, syscall } = error as NodeJS.ErrnoException
+      if (code !== 'ENOENT' || syscall === 'connect') throw error
     }
     if (found === undefined || found === null || found === false) return undefined
-    if (!isSession(found)) {
-      throw new RackError(
-        'ERR_STORE_CORRUPT',
-        'What the express-session store gave is no session of ours. It was left as it is. See that nothing else ' +
-          'writes to the store under the same ids, and that the store gives back what it was given.',
-      )
-    }
+    if (!isSession(found)) throw corrupt()
     const { data, createdAt, expiresAt, owner } = found
     return expiresAt > this.#clock() ? { data, createdAt, expiresAt, owner } : undefined
   }
@@ -210,4 +207,12 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
 function isSession(found: unknown): found is ExpressSession {
   const { data, createdAt, expiresAt } = found as Partial<ExpressSession>
   return typeof data === 'object' && data !== null && typeof createdAt === 'number' && typeof expiresAt === 'number'
+}
+
+function corrupt(): RackError {
+  return new RackError(
+    'ERR_STORE_CORRUPT',
+    'What the express-session store gave is no session of ours. It was left as it is. See that nothing else ' +
+      'writes to the store under the same ids, and that the store gives back what it was given.',
+  )
 }

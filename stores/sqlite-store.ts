@@ -89,6 +89,9 @@ const BUSY: unique symbol = Symbol('busy')
  * Concurrent requests that change different keys all keep their changes, also from several processes on one
  * file. A method answers with a value, and with a promise only where it has to wait for a lock.
  *
+ * Every call is done wholly or not at all, and so what fails changes nothing: `ERR_STORE_LOCKED` at the deadline,
+ * `ERR_STORE_CORRUPT` for data that somebody damaged, and SQLite's own, for example `SQLITE_FULL`.
+ *
  * What was answered survives the end of the process, `kill -9` included. A power cut may take the last commits,
  * and never damages the file (`synchronous = NORMAL`, which spares a write of some milliseconds at each commit;
  * to keep those too, pass a `database` with `pragma('synchronous = FULL')`). The file must be on a local disk,

@@ -101,10 +101,6 @@ const exceptions: { reason: string; labels: RegExp; rails?: RegExp }[] = [
       'newer versions of Ruby’s parser turn down a key that stands twice; JSON.parse takes the last, as older ones do',
     labels: /: inner duplicate (keys|session_id)$/,
   },
-  {
-    reason: 'Rails drops keys whose value is null; null is a value here, and what was written is what is read',
-    labels: /: inner null value$/,
-  },
   { reason: 'a number beyond what a double holds, which Rails reads as Infinity', labels: /: inner number 1e400$/ },
   { reason: "Marshal, Ruby's own format, is turned down", labels: /^Marshal cookie, hybrid reader$/ },
   {
@@ -229,7 +225,9 @@ test('the sessions that Rails wrote are read, and those that we write have the f
       act = () => undefined
       const [status, headers, body] = await ask(app, vector.generated_at, sent)
       const marshal = config.cookies_serializer === 'marshal'
-      const data = marshal || vector.session_json === null ? {} : dataOf(vector.session_json)
+      // what Rails read of it itself: where it wrote null, for NaN, it reads no such key
+      const { session_json: readBack } = (vector['read_back'] ?? {}) as { session_json?: string }
+      const data = marshal || vector.session_json === null ? {} : dataOf(readBack ?? vector.session_json)
       const { session_id: id } = (marshal ? {} : (vector.session ?? {})) as { session_id?: string }
       read++
       const same = status === 200 && isDeepStrictEqual(JSON.parse(body), JSON.parse(JSON.stringify(data)))

@@ -8,7 +8,7 @@ import { kindsOn, redisClient } from './express-stores.ts'
 // up before the first test: tap ends the file when there is none to run
 const client = await redisClient(tap, await startRedis(tap))
 
-for (const { name, create, records } of kindsOn(client)) {
+for (const { name, create, records, damage } of kindsOn(client)) {
   const inner = new WeakMap<ExpressStore, { store: never; clock: () => number }>()
   const recordsOf = (store: ExpressStore): Promise<[string, string][]> => records(inner.get(store)?.store as never)
 
@@ -29,6 +29,10 @@ for (const { name, create, records } of kindsOn(client)) {
       const now = inner.get(store)?.clock() ?? 0
       const all = await recordsOf(store)
       return all.filter(([, json]) => (JSON.parse(json) as StoredSession).expiresAt > now).length
+    },
+    corrupt: async (store) => {
+      const [[key] = ['']] = await recordsOf(store)
+      await damage(inner.get(store)?.store as never, key, 'no JSON')
     },
   })
 }

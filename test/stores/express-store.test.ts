@@ -1,8 +1,9 @@
 import Database from 'better-sqlite3'
 import { RedisStore } from 'connect-redis'
 import expressSession from 'express-session'
+import { once } from 'node:events'
 import { IncomingMessage } from 'node:http'
-import { Socket } from 'node:net'
+import { createConnection, Socket } from 'node:net'
 import tap, { test, type Test } from 'tap'
 import { SessionId, type SessionData, type WriteOptions } from '../../lib/index.ts'
 import { testStore } from '../../lib/testing.ts'
@@ -79,7 +80,11 @@ for (const { name, create, records, damage } of kindsOn(client)) {
     const browser = new Browser(port)
     await browser.get('/write')
     const [[key] = ['']] = await records(express as never)
-    for (const blob of ['{"cookie":{},"user":"precious"}', '{"cookie":{},"data":"precious","createdAt":1}']) {
+    for (const blob of [
+      'precious',
+      '{"cookie":{},"user":"precious"}',
+      '{"cookie":{},"data":"precious","createdAt":1}',
+    ]) {
       await damage(express as never, key, blob)
       for (const path of ['/read', '/write']) {
         const { status, cookies } = await browser.get(path)
@@ -240,6 +245,16 @@ test('what a store fails with and is no error is the cause of one', async (t) =>
   })
   await t.rejects(store.findSession(req(), SessionId.generate()), { code: 'ERR_STORE_FAILED', cause: 'down' })
   await t.rejects(store.deleteSession(req(), SessionId.generate()), { code: 'ERR_STORE_FAILED' })
+})
+
+test('a server whose socket does not exist is down, and no session is absent for that', async (t) => {
+  const failure = await once(createConnection({ path: `${t.testdir()}/none.sock` }), 'connect').catch(
+    (error: Error) => error,
+  )
+  t.match(failure, { code: 'ENOENT', syscall: 'connect' })
+  const get: ExpressSessionStore['get'] = (_sid, callback) => callback(failure)
+  const store = new ExpressStore({ get, set: () => {}, destroy: () => {} })
+  await t.rejects(store.findSession(req(), SessionId.generate()), { code: 'ENOENT' })
 })
 
 test('a store that never calls back is an error within the deadline', async (t) => {

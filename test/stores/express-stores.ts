@@ -16,8 +16,10 @@ const createSqliteStore = createRequire(import.meta.url)('better-sqlite3-session
   session: typeof expressSession,
 ) => SqliteStore
 
+const SqliteStore: SqliteStore = createSqliteStore(expressSession)
+
 // its timer never ends, and would keep the process
-export class QuietSqliteStore extends createSqliteStore(expressSession) {
+export class QuietSqliteStore extends SqliteStore {
   startInterval(): void {}
 }
 
