@@ -70,7 +70,7 @@ export interface VectorFile {
   vectors: Vector[]
 }
 
-const folder = process.env['LUGGAGE_RACK_VECTORS'] ?? join(packageRoot(import.meta.dirname), 'test', 'vectors')
+const folder = process.env['LUGGAGE_RACK_VECTORS'] || join(packageRoot(import.meta.dirname), 'test', 'vectors')
 
 /** The files of these categories, of every version of Rails that is there. */
 export function vectorFiles(categories: string[]): VectorFile[] {

@@ -256,10 +256,9 @@ const calls: Record<string, (jar: CookieJar) => unknown> = {
   'domain :all, tld_length 2': set({ domain: 'all', tldLength: 2 }),
 }
 
-const files = vectorFiles(['set-cookie'])
-const skip = files.length === 0 && 'no vectors of this kind are here'
-
-test('Set-Cookie lines say what those of Rails say', { skip }, async (t) => {
+test('Set-Cookie lines say what those of Rails say', async (t) => {
+  const files = vectorFiles(['set-cookie'])
+  t.ok(files.length > 0)
   for (const { version, vectors } of files) {
     const wrong: string[] = []
     for (const vector of vectors) {
