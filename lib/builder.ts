@@ -117,10 +117,11 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
         }
         continue
       }
-      // maps side by side are one table, so that the longest prefix wins whatever their order
+      // maps side by side are one table, so that the longest prefix wins whatever their order; of two equal ones,
+      // as in Rack, the last
       const table = [step]
       for (let above = this.#steps[i - 1]; above?.kind === 'map'; above = this.#steps[i - 1]) {
-        table.unshift(above)
+        table.push(above)
         i--
       }
       built = urlMap(table, built)

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { inspect } from 'node:util'
 import { isPromise, type Awaitable, type RackResponse } from './app.ts'
-import { closeBody } from './body.ts'
+import { closeBody, guardBody } from './body.ts'
 import { makePrivate } from './cache-control.ts'
 import { sessionCommit, sessionLoad, type CommitMessage, type LoadMessage } from './channels.ts'
 import { decodeSealed, type RequestJar } from './cookie-jar.ts'
@@ -226,6 +226,8 @@ export class RequestSession {
     try {
       const saved = this.#save()
       if (!isPromise(saved)) return this.#finish(response, saved)
+      // the body waits for the store, and may fail meanwhile
+      guardBody(response)
       return saved.then((sent) => this.#finish(response, sent)).then(undefined, fail)
     } catch (error) {
       return fail(error)

@@ -91,7 +91,8 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
   }
 
   override deleteSession(_req: IncomingMessage, sid: SessionId, { markUntil, successor }: DeleteOptions): void {
-    if (this.#use(sid.privateId)) this.#mark(sid.privateId, markUntil, successor)
+    const row = this.#use(sid.privateId)
+    if (row && !row.gone) this.#mark(sid.privateId, markUntil, successor)
   }
 
   touchSession(_req: IncomingMessage, sid: SessionId, { expiresAt }: { readonly expiresAt: number }): boolean {

@@ -360,6 +360,14 @@ export function testStore(create: () => Awaitable<AbstractStore>, options: TestS
       }
     })
 
+    check('keeps the name of the successor in a marker that is removed once more', async (store) => {
+      const [from, to] = [SessionId.generate(), SessionId.generate()]
+      await save(store, from, { create: true, data: { a: 1 } })
+      await save(store, to, { replaces: from, data: { a: 1 } })
+      await store.deleteSession(req, from, { markUntil: now() + 60_000 })
+      equal((await store.findSession(req, from))?.successor, to.privateId)
+    })
+
     check('leaves no marker where there was no session', async (store) => {
       const sid = SessionId.generate()
       await store.deleteSession(req, sid, { markUntil: now() + 60_000 })

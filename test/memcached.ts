@@ -1,10 +1,16 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { connect } from 'node:net'
 import { userInfo } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { freePort } from './examples/program.ts'
 import type { Owner } from './server.ts'
 
-const LAST_LINE = /^(?:END|OK|STORED|DELETED|NOT_FOUND|VERSION .*|BUSY .*|[A-Z_]*ERROR.*)\r\n$/m
+const run = promisify(execFile)
+
+const tick = (): Promise<void> => sleep(2)
+
+const LAST_LINE = /^(?:END|EN|HD.*|OK|STORED|DELETED|NOT_FOUND|VERSION .*|BUSY .*|[A-Z_]*ERROR.*)\r\n$/m
 
 /** A memcached of a test's own. */
 export class Memcached {
@@ -33,7 +39,7 @@ export class Memcached {
     failed.catch(() => {}) // that it ends later is what some tests are about
     const answers = async (): Promise<void> => {
       while ((await this.say('version').catch(() => '')) === '') {
-        await new Promise((resolve) => setTimeout(resolve, 2))
+        await tick()
       }
     }
     await Promise.race([answers(), failed])
@@ -50,12 +56,19 @@ export class Memcached {
   }
 
   /** Connections stay open, and nobody answers. */
-  pause(): void {
+  async pause(): Promise<void> {
     this.#process?.kill('SIGSTOP')
+    // the signal is on its way, and what was asked before may still be answered
+    while (!(await this.#state()).startsWith('T')) await tick()
   }
 
   resume(): void {
     this.#process?.kill('SIGCONT')
+  }
+
+  async #state(): Promise<string> {
+    const { stdout } = await run('ps', ['-o', 'state=', '-p', String(this.#process?.pid)])
+    return stdout
   }
 
   /** Says something in the text protocol, and gives what it answers. */
@@ -73,14 +86,21 @@ export class Memcached {
     })
   }
 
-  /** Every key that it holds, and until when: a unix time in seconds, -1 for ever. */
-  async items(): Promise<Map<string, number>> {
-    const dump = await this.say('lru_crawler metadump all')
-    const items = new Map<string, number>()
-    for (const [, key = '', expiry] of dump.matchAll(/^key=(\S+) exp=(-?\d+)/gm)) {
-      items.set(decodeURIComponent(key), Number(expiry))
+  /** Every key that it holds. */
+  async keys(): Promise<string[]> {
+    for (;;) {
+      const dump = await this.say('lru_crawler metadump all')
+      // it crawls by itself at times
+      if (!dump.startsWith('BUSY'))
+        return [...dump.matchAll(/^key=(\S+)/gm)].map(([, key = '']) => decodeURIComponent(key))
+      await tick()
     }
-    return items
+  }
+
+  /** Seconds that a key has left; `undefined` where there is none such, or it never ends. */
+  async secondsLeft(key: string): Promise<number | undefined> {
+    const seconds = /^HD t(\d+)/.exec(await this.say(`mg ${key} t`))?.[1]
+    return seconds === undefined ? undefined : Number(seconds)
   }
 
   /** What stands under a key, as it is. */

@@ -60,6 +60,12 @@ test('the longest prefix on a segment boundary wins, whatever the order', async 
   }
 })
 
+test('of two maps of one prefix the last wins', async (t) => {
+  const app = new Builder().map('/a', () => here('first')).map('/a/', () => here('last'))
+  const { port } = await serve(t, app.run())
+  t.equal((await ask(port, '/a')).body, 'last /a ')
+})
+
 test('a prefix may end with slashes, and hold what a pattern would take for its own', async (t) => {
   const app = new Builder()
     .map('/a//', (a) => a.run(here('a')))

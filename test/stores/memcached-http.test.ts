@@ -18,7 +18,7 @@ const kept = new WeakMap<MemcachedStore, Kept>()
 async function recordsOf(store: MemcachedStore): Promise<{ key: string; record: StoredSession; now: number }[]> {
   const server = await common
   const { prefix, clock } = kept.get(store) as Kept
-  const keys = [...(await server.items()).keys()].filter((key) => key.startsWith(prefix))
+  const keys = (await server.keys()).filter((key) => key.startsWith(prefix))
   return Promise.all(
     keys.map(async (key) => ({
       key,

@@ -73,7 +73,7 @@ test('a key is the prefix and the private id, and the public id is nowhere', asy
   const renewed = await browser.get('/renew')
   t.equal(renewed.status, 200)
   const successor = new SessionId(browser.jar.get('_session_id') ?? '')
-  const keys = [...(await server.items()).keys()]
+  const keys = await server.keys()
   t.same(keys.toSorted(), [`app:${sid.privateId}`, `app:${successor.privateId}`].toSorted())
   const values = await Promise.all(keys.map((key) => server.value(key)))
   for (const { publicId } of [sid, successor]) t.notOk([...keys, ...values].join().includes(publicId))
@@ -104,22 +104,16 @@ test('a successor in the store that is no id reaches no command', async (t) => {
 })
 
 test('an item lives as long as its session, to the second, also beyond 30 days', async (t) => {
-  const server = await memcached(t)
+  const server = await common
   const store = open(t, { servers: server.server })
-  const lives = [1, 1500, HOUR, 30 * DAY - 1000, 30 * DAY - 1, 30 * DAY, 30 * DAY + 1, 31 * DAY, 400 * DAY]
-  const ends = new Map<string, number>()
-  for (const life of lives) {
+  for (const life of [1, 1500, HOUR, 30 * DAY - 1000, 30 * DAY - 1, 30 * DAY, 30 * DAY + 1, 31 * DAY, 400 * DAY]) {
     const sid = SessionId.generate()
     const expiresAt = Date.now() + life
     await store.writeSession(req(), sid, { a: 1 }, creating({ expiresAt }))
-    ends.set(`session:${sid.privateId}`, expiresAt)
-  }
-  const items = await server.items()
-  t.equal(items.size, lives.length)
-  for (const [key, end] of ends) {
-    const late = (items.get(key) ?? 0) * 1000 - end
-    // memcached began its seconds at another moment than we
-    t.ok(late > -1000 && late <= 4000, `${end - Date.now()} ms: ${late} ms late`)
+    const left = (await server.secondsLeft(`session:${sid.privateId}`)) ?? 0
+    // memcached's second began at another moment than ours
+    const late = Date.now() + left * 1000 - expiresAt
+    t.ok(late > -1000 && late < 6000, `${life} ms: ${late} ms late`)
   }
 })
 
@@ -138,15 +132,14 @@ test('a marker stands in the same key, and ends by itself', async (t) => {
   await store.writeSession(req(), sid, { secret: 'gone' }, creating({ expiresAt: Date.now() + 40 * DAY }))
   const markUntil = Date.now() + 60_000
   await store.deleteSession(req(), sid, { markUntil })
-  const items = [...(await server.items())]
-  t.equal(items.length, 1)
-  const [[key, expiry] = ['', 0]] = items
-  t.ok(Math.abs(expiry * 1000 - markUntil) <= 4000)
-  t.notMatch(await server.value(key), /secret/)
+  t.same(await server.keys(), [`session:${sid.privateId}`])
+  const left = await server.secondsLeft(`session:${sid.privateId}`)
+  t.ok(left !== undefined && left >= 55 && left <= 63, `${left} s`)
+  t.notMatch(await server.value(`session:${sid.privateId}`), /secret/)
 })
 
 test('touching moves the expiry of the item and of the record, and never back', async (t) => {
-  const server = await memcached(t)
+  const server = await common
   const store = open(t, { servers: server.server })
   const sid = SessionId.generate()
   await store.writeSession(req(), sid, { a: 1 }, creating())
@@ -154,23 +147,31 @@ test('touching moves the expiry of the item and of the record, and never back', 
   t.equal(await store.touchSession(req(), sid, { expiresAt }), true)
   t.equal(await store.touchSession(req(), sid, { expiresAt: expiresAt - DAY }), true)
   t.match(await store.findSession(req(), sid), { data: { a: 1 }, expiresAt })
-  const [expiry = 0] = (await server.items()).values()
-  t.ok(Math.abs(expiry * 1000 - expiresAt) <= 4000)
+  const left = (await server.secondsLeft(`session:${sid.privateId}`)) ?? 0
+  t.ok(Math.abs(Date.now() + left * 1000 - expiresAt) <= 6000)
   t.equal(await store.touchSession(req(), SessionId.generate(), { expiresAt }), false)
 })
 
 // ---- concurrency
 
-test('100 concurrent changes of one session by two processes are all kept', async (t) => {
-  const servers = (await common).server
-  const [one, other] = [open(t, { servers }), open(t, { servers })]
-  const sid = SessionId.generate()
-  await one.writeSession(req(), sid, {}, creating())
+test('100 concurrent changes of one session are all kept, by one process or by two', async (t) => {
+  const server = await memcached(t)
+  const conflicts = async (): Promise<number> => Number(/STAT cas_badval (\d+)/.exec(await server.say('stats'))?.[1])
+  // time enough for a machine that is busy with other tests
+  const store = (): MemcachedStore => open(t, { servers: server.server, deadline: 20_000 })
   const keys = Array.from({ length: 100 }, (_, i) => `key${i}`)
-  const write = (key: string, i: number): Promise<boolean> =>
-    (i % 2 === 0 ? one : other).writeSession(req(), sid, { [key]: key }, setting({ [key]: key }))
-  t.ok((await Promise.all(keys.map(write))).every(Boolean))
-  t.same(Object.keys((await one.findSession(req(), sid))?.data ?? {}).toSorted(), keys.toSorted())
+  const [one, other] = [store(), store()]
+  for (const stores of [[one], [one, other]] as const) {
+    const sid = SessionId.generate()
+    await one.writeSession(req(), sid, {}, creating())
+    const write = (key: string, i: number): Promise<boolean> =>
+      (stores[i % stores.length] ?? one).writeSession(req(), sid, { [key]: key }, setting({ [key]: key }))
+    t.ok((await Promise.all(keys.map(write))).every(Boolean))
+    t.same(Object.keys((await one.findSession(req(), sid))?.data ?? {}).toSorted(), keys.toSorted())
+    const inTheWay = await conflicts()
+    if (stores.length === 1) t.equal(inTheWay, 0, 'a process is not in its own way')
+    else t.ok(inTheWay > 0)
+  }
 })
 
 test('a change that was read before a removal brings nothing back', async (t) => {
@@ -282,11 +283,11 @@ test('SERVERSTORE-25: a memcached that is down is an error for pages that use th
 
 test('a memcached that hangs is an error within the deadline, and its sessions are there when it goes on', async (t) => {
   const server = await memcached(t)
-  const store = open(t, { servers: server.server, deadline: 150 })
+  const store = open(t, { servers: server.server, deadline: 400 })
   const { port, errors } = await serve(t, sessionApp({ store }))
   const browser = new Browser(port)
   await browser.get('/write?v=bar')
-  server.pause()
+  await server.pause()
   const begin = performance.now()
   const answers = await Promise.all(['/read', '/write', '/read'].map((path) => browser.clone().get(path)))
   t.same(
@@ -297,9 +298,9 @@ test('a memcached that hangs is an error within the deadline, and its sessions a
       [500, []],
     ],
   )
-  t.match(errors.shift(), { code: 'ERR_STORE_TIMEOUT', message: /within 150 ms/ })
+  t.match(errors.shift(), { code: 'ERR_STORE_TIMEOUT', message: /within 400 ms/ })
   t.equal((await new Browser(port).get('/write')).status, 500)
-  t.ok(performance.now() - begin < 1000)
+  t.ok(performance.now() - begin < 4000)
   t.equal((await browser.get('/nothing')).status, 200)
   server.resume()
   t.match((await browser.get('/read')).body, /^foo: "bar"$/)
@@ -308,25 +309,25 @@ test('a memcached that hangs is an error within the deadline, and its sessions a
 
 test('a hundred changes that wait for a memcached that hangs all end within the deadline', async (t) => {
   const server = await memcached(t)
-  const store = open(t, { servers: server.server, deadline: 150 })
+  const store = open(t, { servers: server.server, deadline: 400 })
   const sid = SessionId.generate()
   await store.writeSession(req(), sid, {}, creating())
-  server.pause()
+  await server.pause()
   const begin = performance.now()
   const writes = Array.from({ length: 100 }, (_, i) => store.writeSession(req(), sid, {}, setting({ [`key${i}`]: i })))
   const outcomes = await Promise.allSettled(writes)
   t.ok(outcomes.every(({ status }) => status === 'rejected'))
-  t.ok(performance.now() - begin < 1000)
+  t.ok(performance.now() - begin < 4000)
   server.resume()
   t.equal(await store.writeSession(req(), sid, {}, setting({ a: 1 })), true)
 })
 
 test('what is under way when memcached ends is an error, and the next call finds the new one', async (t) => {
   const server = await memcached(t)
-  const store = open(t, { servers: server.server, deadline: 150 })
+  const store = open(t, { servers: server.server, deadline: 400 })
   const sid = SessionId.generate()
   await store.writeSession(req(), sid, { a: 1 }, creating())
-  server.pause()
+  await server.pause()
   const asked = t.rejects(store.findSession(req(), sid), { code: /^ERR_STORE_/ })
   await server.kill()
   await asked
@@ -353,7 +354,7 @@ test('an answer that breaks off does not spoil the ones after it', async (t) => 
   })
   await new Promise<void>((resolve) => wire.listen(0, '127.0.0.1', resolve))
   t.teardown(() => wire.close())
-  const store = open(t, { servers: `127.0.0.1:${(wire.address() as AddressInfo).port}`, deadline: 150 })
+  const store = open(t, { servers: `127.0.0.1:${(wire.address() as AddressInfo).port}`, deadline: 400 })
   await t.rejects(store.findSession(req(), sid), { code: 'ERR_STORE_TIMEOUT' })
   whole = true
   t.equal((await store.findSession(req(), sid))?.data['text'], 'x'.repeat(50_000))
@@ -404,7 +405,7 @@ test('several servers share the sessions; one that is down is an error for its o
     const store = open(t, { servers, prefix: `${typeof servers}:` })
     const sids = Array.from({ length: 32 }, () => SessionId.generate())
     for (const sid of sids) await store.writeSession(req(), sid, { a: 1 }, creating())
-    const held = [(await one.items()).size, (await other.items()).size]
+    const held = [(await one.keys()).length, (await other.keys()).length]
     t.ok(Math.min(...held) > 0, held.join(' and '))
     await other.kill()
     const found = await Promise.allSettled(sids.map((sid) => store.findSession(req(), sid)))
