@@ -4,7 +4,9 @@ import { execFileSync, spawnSync } from 'node:child_process'
 /** A program that the tests need, and the Debian package that has it. */
 const programs: readonly { command: string; package: string }[] = [
   { command: 'curl', package: 'curl' },
-  { command: 'openssl', package: 'openssl' },
+  { command: 'redis-server', package: 'redis-server' },
+  { command: 'redis-cli', package: 'redis-tools' },
+  { command: 'memcached', package: 'memcached' },
   { command: process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium', package: 'chromium' },
 ]
 
