@@ -130,7 +130,7 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
     if (item === undefined) return undefined
     const found = parse(item.text)
     if (found.expiresAt <= this.#clock()) return undefined
-    if (found.gone !== true) this.#read.set(req, { key, item })
+    this.#read.set(req, { key, item })
     return found
   }
 
@@ -151,11 +151,17 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
   }
 
   override async deleteSession(
-    _req: IncomingMessage,
+    req: IncomingMessage,
     sid: SessionId,
     { markUntil, successor }: DeleteOptions,
   ): Promise<void> {
-    await this.#put('replace', this.#key(sid), marker(markUntil, successor), this.#end())
+    try {
+      await this.#change(req, sid, (found) => marker(markUntil, successor ?? found.successor), true)
+    } catch (error) {
+      if (!(error instanceof RackError && error.code === 'ERR_STORE_CORRUPT')) throw error
+      // what cannot be read can be removed all the same
+      await this.#put('replace', this.#key(sid), marker(markUntil, successor), this.#end())
+    }
   }
 
   /** The expiry stands in the record too, so this writes it anew; memcached's `touch` would move only its own. */
@@ -187,42 +193,40 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
     return (await this.#put('add', this.#key(sid), session, this.#end())) === 'stored'
   }
 
-  /** Writes what becomes of a session, and gives what it was; `undefined`: it is gone, and nothing was written. */
+  /**
+   * Writes what becomes of a session, and gives what it was; `undefined`: it is gone, and nothing was written.
+   *
+   * @param marked whether a marker is changed too
+   */
   #change(
     req: IncomingMessage,
     sid: SessionId,
     change: (found: StoredSession) => StoredSession,
+    marked = false,
   ): Promise<StoredSession | undefined> {
     const key = this.#key(sid)
     const end = this.#end()
     const read = this.#read.get(req)
     this.#read.delete(req)
-    return this.#inTurn(key, () => this.#swap(key, change, end, read?.key === key ? read.item : undefined))
-  }
-
-  async #swap(
-    key: string,
-    change: (found: StoredSession) => StoredSession,
-    end: number,
-    read: Item | undefined,
-  ): Promise<StoredSession | undefined> {
-    let item = read
-    for (;;) {
-      const fresh = item === undefined
-      // oxlint-disable-next-line no-await-in-loop -- again only where another process came between
-      item ??= await this.#get(key, end)
-      if (item === undefined) return undefined
-      const found = parse(item.text)
-      if (found.gone !== true && found.expiresAt > this.#clock()) {
-        // oxlint-disable-next-line no-await-in-loop
-        const outcome = await this.#put('replace', key, change(found), end, item.cas)
-        if (outcome === 'stored') return found
-        if (outcome === 'absent') return undefined
-      } else if (fresh) {
-        return undefined
+    let item = read?.key === key ? read.item : undefined
+    return this.#inTurn(key, async () => {
+      for (;;) {
+        const fresh = item === undefined
+        // oxlint-disable-next-line no-await-in-loop -- again only where another process came between
+        item ??= await this.#get(key, end)
+        if (item === undefined) return undefined
+        const found = parse(item.text)
+        if (found.expiresAt > this.#clock() && (marked || found.gone !== true)) {
+          // oxlint-disable-next-line no-await-in-loop
+          const outcome = await this.#put('replace', key, change(found), end, item.cas)
+          if (outcome === 'stored') return found
+          if (outcome === 'absent') return undefined
+        } else if (fresh) {
+          return undefined
+        }
+        item = undefined
       }
-      item = undefined
-    }
+    })
   }
 
   async #inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {

@@ -53,7 +53,7 @@ const BATCH = 500
  * `ioredis`.
  *
  * A session is one hash, `session:<private id>`, with a field for each key of the data (`:cart`, JSON) beside
- * `created`, `expires`, `seen`, `owner`. A write carries only what changed, so concurrent requests that change
+ * `created` and `expires`, and where it has an owner `owner` and `seen`. A write carries only what changed, so concurrent requests that change
  * different keys all keep their changes.
  *
  * Round trips: one to load, one to save, one to destroy, none for a session that nobody touched; two to renew,
@@ -70,7 +70,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   readonly #client: Redis | Cluster
   readonly #isOwn: boolean
   readonly #prefix: string
-  readonly #deadline: Deadline
+  readonly #deadline: number
   readonly #clock: () => number
 
   /** @throws {InvalidOptionError} */
@@ -91,12 +91,12 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     this.#isOwn = client === undefined
     this.#client = client ?? connect(url as string)
     this.#prefix = prefix
-    this.#deadline = new Deadline(deadline)
+    this.#deadline = deadline
     this.#clock = options.clock ?? Date.now
   }
 
   override async findSession(_req: IncomingMessage, sid: SessionId): Promise<StoredSession | undefined> {
-    const fields = await this.#deadline.within(this.#client.hgetall(this.#keyOf(sid.privateId)))
+    const fields = await this.#within(this.#client.hgetall(this.#keyOf(sid.privateId)))
     const { expires } = fields
     if (expires === undefined) {
       for (const _ in fields) throw corrupt()
@@ -114,7 +114,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     return { data, createdAt: numberOf(fields['created']), expiresAt, owner: fields['owner'] }
   }
 
-  override async writeSession(
+  override writeSession(
     _req: IncomingMessage,
     { privateId }: SessionId,
     session: SessionData,
@@ -126,8 +126,8 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     const data: string[] = []
     pushJson(data, all ? session : changes.set)
     if (create) {
-      if (owner !== undefined) await this.#list(owner, privateId, expiresAt)
-      return this.#create(privateId, data, options)
+      if (owner === undefined) return this.#create(privateId, data, options)
+      return this.#list(owner, privateId, expiresAt).then(() => this.#create(privateId, data, options))
     }
     const whose = owner === undefined ? '' : `=${owner}`
     const deleted = all ? [] : changes.delete.map((key) => DATA + key)
@@ -201,7 +201,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     const stale: string[] = []
     await inBatches(ids, async (id) => {
       const key = this.#keyOf(id)
-      const record = await this.#deadline.within(this.#client.hmget(key, 'created', 'seen', 'expires', 'owner', 'gone'))
+      const record = await this.#within(this.#client.hmget(key, 'created', 'seen', 'expires', 'owner', 'gone'))
       const [created, seen, expires, whose, gone] = record
       if (gone !== null) stale.push(id)
       else if (whose === String(owner) && Number(expires) > now) {
@@ -245,12 +245,12 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
       let cursor = '0'
       do {
         // oxlint-disable-next-line no-await-in-loop -- a scan goes on where it ended
-        const [next, found] = await this.#deadline.within(master.scan(cursor, 'MATCH', `${pattern}*`, 'COUNT', BATCH))
+        const [next, found] = await this.#within(master.scan(cursor, 'MATCH', `${pattern}*`, 'COUNT', BATCH))
         cursor = next
         const keys = found.map((key) => key.slice(keyPrefix.length))
         const ours = keys.filter((key) => key.startsWith(sessions) || key.startsWith(owners))
         // oxlint-disable-next-line no-await-in-loop
-        await inBatches(ours, (key) => this.#deadline.within(client.unlink(key)))
+        await inBatches(ours, (key) => this.#within(client.unlink(key)))
       } while (cursor !== '0')
     }
   }
@@ -259,7 +259,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   async close(): Promise<void> {
     if (!this.#isOwn) return
     try {
-      await this.#deadline.within(this.#client.quit())
+      await this.#within(this.#client.quit())
     } catch {
       // it is closed either way
     }
@@ -295,8 +295,8 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
 
   async #create(privateId: string, data: string[], { createdAt, expiresAt, owner }: WriteOptions): Promise<boolean> {
     const [now, until, milliseconds] = this.#times(expiresAt)
-    const fields = ['created', createdAt, 'expires', until, 'seen', now]
-    if (owner !== undefined) fields.push('owner', owner, 'listed', listedUntil(until, now))
+    const fields = ['created', createdAt, 'expires', until]
+    if (owner !== undefined) fields.push('owner', owner, 'seen', now, 'listed', listedUntil(until, now))
     const created = await this.#run(CREATE, this.#keyOf(privateId), [milliseconds, ...fields, ...data])
     return Number(created) === 1
   }
@@ -309,11 +309,11 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   ): Promise<boolean> {
     const now = Math.floor(this.#clock())
     const key = this.#keyOf(privateId)
-    const answer = await this.#run(UPDATE, key, [now, expiresAt, 0, ...how, 'seen', now, ...data])
+    const answer = await this.#run(UPDATE, key, [now, expiresAt, 0, ...how, ...data])
     if (!Array.isArray(answer)) return Number(answer) === 1
     // once in an idle time: the owner's list is to stand longer, before the session does
     const listed = await this.#list(answer[0] as string, privateId, expiresAt)
-    const again = await this.#run(UPDATE, key, [now, expiresAt, listed, ...how, 'seen', now, ...data])
+    const again = await this.#run(UPDATE, key, [now, expiresAt, listed, ...how, ...data])
     return Number(again) === 1
   }
 
@@ -339,7 +339,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   }
 
   async #idsOf(owner: string): Promise<string[]> {
-    return this.#deadline.within(this.#client.zrange(this.#listOf(owner), '0', '-1'))
+    return this.#within(this.#client.zrange(this.#listOf(owner), '0', '-1'))
   }
 
   /** Puts a session in its owner's list, and gives until when it stands there. */
@@ -352,13 +352,34 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
 
   /** Nobody waits for it, and if it fails, what is left in the list does no harm. */
   #unlist(owner: string, privateIds: string[]): void {
-    this.#deadline.within(this.#client.zrem(this.#listOf(owner), ...privateIds)).catch(() => {})
+    this.#within(this.#client.zrem(this.#listOf(owner), ...privateIds)).catch(() => {})
   }
 
   #run({ sha, lua }: Script, key: string, args: readonly (string | number)[]): Promise<unknown> {
     const client = this.#client
     // a Redis that was restarted, or a new master, does not know the script
-    return this.#deadline.within(client.evalsha(sha, 1, key, ...args), () => client.eval(lua, 1, key, ...args))
+    return this.#within(client.evalsha(sha, 1, key, ...args), () => client.eval(lua, 1, key, ...args))
+  }
+
+  /** What comes too late is ignored. */
+  #within<T>(command: Promise<T>, unknownScript?: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const late = (): void => reject(new StoreTimeoutError('Redis', this.#deadline))
+      // one turn more for what has come in: where this process was held up, the answer may be there
+      const timer = setTimeout(() => setImmediate(late), this.#deadline).unref()
+      const settle = (value: T): void => {
+        clearTimeout(timer)
+        resolve(value)
+      }
+      const fail = (error: unknown): void => {
+        clearTimeout(timer)
+        reject(withoutArguments(error))
+      }
+      command.then(settle, (error: unknown) => {
+        if (unknownScript && isUnknownScript(error)) unknownScript().then(settle, fail)
+        else fail(error)
+      })
+    })
   }
 }
 
@@ -403,9 +424,9 @@ if owner and (owner ~= was[3] or expires > tonumber(was[4])) then
   if listed == 0 then return { owner } end
   expires = math.min(expires, listed)
   redis.call('HSET', KEYS[1], 'owner', owner, 'listed', listed)
-elseif was[3] and not owner then
-  redis.call('HDEL', KEYS[1], 'owner', 'listed')
 end
+if owner then redis.call('HSET', KEYS[1], 'seen', ARGV[1])
+elseif was[3] then redis.call('HDEL', KEYS[1], 'owner', 'seen', 'listed') end
 if deleted < 0 then
   deleted = 0
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -469,63 +490,6 @@ return 1`)
 /** Twice the idle time: so a session that is extended at each visit is listed anew only once in an idle time. */
 function listedUntil(expiresAt: number, now: number): number {
   return expiresAt + Math.max(0, expiresAt - now)
-}
-
-interface Waiting {
-  readonly due: number
-  readonly reject: (error: Error) => void
-}
-
-/**
- * Turns what takes too long into an error. A timer for each command would cost more than the rest of it here:
- * one serves all, since they fall due in the order in which they began.
- */
-class Deadline {
-  readonly #milliseconds: number
-  readonly #waiting = new Set<Waiting>()
-  #timer: NodeJS.Timeout | undefined
-
-  constructor(milliseconds: number) {
-    this.#milliseconds = milliseconds
-  }
-
-  within<T>(command: Promise<T>, unknownScript?: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const waiting: Waiting = { due: performance.now() + this.#milliseconds, reject }
-      this.#waiting.add(waiting)
-      if (this.#timer === undefined) this.#timer = this.#wake(this.#milliseconds)
-      const settle = (value: T): void => {
-        this.#waiting.delete(waiting)
-        resolve(value)
-      }
-      const fail = (error: unknown): void => {
-        this.#waiting.delete(waiting)
-        reject(withoutArguments(error))
-      }
-      command.then(settle, (error: unknown) => {
-        if (unknownScript && isUnknownScript(error)) unknownScript().then(settle, fail)
-        else fail(error)
-      })
-    })
-  }
-
-  #wake(milliseconds: number): NodeJS.Timeout {
-    // after what has come in: where this process was held up, the answer may be there
-    return setTimeout(() => setImmediate(() => this.#expire()), milliseconds).unref()
-  }
-
-  #expire(): void {
-    this.#timer = undefined
-    const now = performance.now()
-    for (const waiting of this.#waiting) {
-      if (waiting.due > now) {
-        this.#timer = this.#wake(waiting.due - now)
-        return
-      }
-      this.#waiting.delete(waiting)
-      waiting.reject(new StoreTimeoutError('Redis', this.#milliseconds))
-    }
-  }
 }
 
 function connect(url: string): Redis {
