@@ -145,3 +145,41 @@ export class StoreTimeoutError extends RackError {
     )
   }
 }
+
+/** `ERR_STORE_FAILED`: a store refused or broke off; `cause` is its own error. Look there. */
+export class StoreFailedError extends RackError {
+  constructor(message: string, cause?: unknown) {
+    super('ERR_STORE_FAILED', message, { cause })
+  }
+}
+
+/**
+ * `ERR_STORE_CORRUPT`: what stands under a session's key is no session. It was left as it is. See that nothing
+ * else writes there; the message says how to find it. It never quotes what was found.
+ */
+export class StoreCorruptError extends RackError {
+  constructor(message: string) {
+    super('ERR_STORE_CORRUPT', message)
+  }
+}
+
+/**
+ * `ERR_STORE_LOCKED`: a SQLite file was locked by another connection for the whole deadline. Nothing was read or
+ * written. Look for a long transaction, or raise the store's `deadline`.
+ */
+export class StoreLockedError extends RackError {
+  constructor(milliseconds: number) {
+    super(
+      'ERR_STORE_LOCKED',
+      `The SQLite database was locked for ${milliseconds} ms, and nothing was read or written. Look for a long ` +
+        'transaction: a batch job, VACUUM, a shell with an open BEGIN; or raise the deadline of SqliteStore.',
+    )
+  }
+}
+
+/** `ERR_STORE_TOO_LARGE`: a session is larger than the store keeps. Keep less in it. */
+export class StoreTooLargeError extends RackError {
+  constructor(message: string) {
+    super('ERR_STORE_TOO_LARGE', message)
+  }
+}

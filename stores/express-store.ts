@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise } from '../lib/app.ts'
-import { InvalidOptionError, RackError } from '../lib/errors.ts'
+import { InvalidOptionError, StoreCorruptError, StoreFailedError, StoreTimeoutError } from '../lib/errors.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
@@ -172,20 +172,14 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(
-          new RackError(
-            'ERR_STORE_TIMEOUT',
-            `The express-session store did not answer within ${this.#deadline} ms. What it was asked to write may be ` +
-              'written or not.',
-          ),
-        )
+        reject(new StoreTimeoutError('The express-session store', this.#deadline))
       }, this.#deadline)
       const fail = (error: unknown): void => {
         clearTimeout(timer)
         reject(
           error instanceof Error
             ? error
-            : new RackError('ERR_STORE_FAILED', 'The express-session store failed. See the cause.', { cause: error }),
+            : new StoreFailedError('The express-session store failed. See the cause.', error),
         )
       }
       const settle = (error: unknown, answer: unknown): void => {
@@ -209,9 +203,8 @@ function isSession(found: unknown): found is ExpressSession {
   return typeof data === 'object' && data !== null && typeof createdAt === 'number' && typeof expiresAt === 'number'
 }
 
-function corrupt(): RackError {
-  return new RackError(
-    'ERR_STORE_CORRUPT',
+function corrupt(): StoreCorruptError {
+  return new StoreCorruptError(
     'What the express-session store gave is no session of ours. It was left as it is. See that nothing else ' +
       'writes to the store under the same ids, and that the store gives back what it was given.',
   )

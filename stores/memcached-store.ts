@@ -1,6 +1,13 @@
 import type { IncomingMessage } from 'node:http'
 import { createRequire } from 'node:module'
-import { InvalidOptionError, RackError } from '../lib/errors.ts'
+import {
+  InvalidOptionError,
+  RackError,
+  StoreCorruptError,
+  StoreFailedError,
+  StoreTimeoutError,
+  StoreTooLargeError,
+} from '../lib/errors.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
@@ -158,7 +165,7 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
     try {
       await this.#change(req, sid, (found) => marker(markUntil, successor ?? found.successor), true)
     } catch (error) {
-      if (!(error instanceof RackError && error.code === 'ERR_STORE_CORRUPT')) throw error
+      if (!(error instanceof StoreCorruptError)) throw error
       // what cannot be read can be removed all the same
       await this.#put('replace', this.#key(sid), marker(markUntil, successor), this.#end())
     }
@@ -254,8 +261,7 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
     const expiry = this.#expiry(session.expiresAt)
     const outcome = await this.#within(end, key, () => this.#connection.put({ how, key, text, expiry, cas }))
     if (outcome !== 'too large') return outcome
-    throw new RackError(
-      'ERR_STORE_TOO_LARGE',
+    throw new StoreTooLargeError(
       `A session of ${Buffer.byteLength(text)} bytes is too large for memcached, which keeps 1 MB unless it is ` +
         'started with a larger -I. Keep less in the session, for example an id of what is stored elsewhere.',
     )
@@ -299,11 +305,8 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
     }
   }
 
-  #late(): RackError {
-    return new RackError(
-      'ERR_STORE_TIMEOUT',
-      `memcached did not answer within ${this.#deadline} ms. What it was asked to write may be written or not.`,
-    )
+  #late(): StoreTimeoutError {
+    return new StoreTimeoutError('memcached', this.#deadline)
   }
 }
 
@@ -328,17 +331,16 @@ function parse(text: string): StoredSession {
   throw corrupt()
 }
 
-function corrupt(): RackError {
-  return new RackError(
-    'ERR_STORE_CORRUPT',
+function corrupt(): StoreCorruptError {
+  return new StoreCorruptError(
     'What memcached keeps under the key of a session is no session. It was left as it is. See that nothing else ' +
       'writes keys with the same prefix.',
   )
 }
 
-function failed(cause: unknown): RackError {
+function failed(cause: unknown): StoreFailedError {
   const why = cause instanceof Error ? cause.message : String(cause)
-  return new RackError('ERR_STORE_FAILED', `memcached failed: ${why}`, { cause })
+  return new StoreFailedError(`memcached failed: ${why}`, cause)
 }
 
 // ---- how memcached is asked
@@ -453,8 +455,8 @@ class BinaryConnection implements Connection {
   }
 }
 
-function unexpected(status: number): RackError {
-  return new RackError('ERR_STORE_FAILED', `memcached refused, with status 0x${status.toString(16).padStart(4, '0')}.`)
+function unexpected(status: number): StoreFailedError {
+  return new StoreFailedError(`memcached refused, with status 0x${status.toString(16).padStart(4, '0')}.`)
 }
 
 /**

@@ -2,7 +2,7 @@ import Database from 'better-sqlite3'
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Awaitable } from '../lib/app.ts'
-import { InvalidOptionError, RackError } from '../lib/errors.ts'
+import { InvalidOptionError, StoreCorruptError, StoreLockedError } from '../lib/errors.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import { warnOnce } from '../lib/warning.ts'
@@ -319,12 +319,8 @@ export class SqliteStore extends AbstractStore implements TouchableStore, Renewa
     }, milliseconds)
   }
 
-  #locked(): RackError {
-    return new RackError(
-      'ERR_STORE_LOCKED',
-      `The SQLite database was locked for ${this.#deadline} ms, and nothing was read or written. Look for a long ` +
-        'transaction: a batch job, VACUUM, a shell with an open BEGIN; or raise the deadline of SqliteStore.',
-    )
+  #locked(): StoreLockedError {
+    return new StoreLockedError(this.#deadline)
   }
 
   /** What is stored is ours, so what cannot be read is damage, and no visitor's doing. */
@@ -335,8 +331,7 @@ export class SqliteStore extends AbstractStore implements TouchableStore, Renewa
     } catch {
       // the parser's message would quote the data
     }
-    throw new RackError(
-      'ERR_STORE_CORRUPT',
+    throw new StoreCorruptError(
       'The data of a session is not a JSON object. Its row was left as it is. Find such rows with ' +
         `SELECT session_id FROM "${this.#table}" WHERE NOT json_valid(data), and repair or delete them.`,
     )

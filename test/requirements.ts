@@ -7,6 +7,7 @@ const programs: readonly { command: string; package: string }[] = [
   { command: 'redis-server', package: 'redis-server' },
   { command: 'redis-cli', package: 'redis-tools' },
   { command: 'memcached', package: 'memcached' },
+  { command: 'ps', package: 'procps' },
   { command: process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium', package: 'chromium' },
 ]
 
