@@ -85,8 +85,9 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     if (url !== undefined && !/^rediss?:\/\//.test(url)) {
       throw new InvalidOptionError('url must begin with redis:// or rediss://. For a cluster, pass a client.')
     }
-    if (!(Number.isFinite(deadline) && deadline > 0)) {
-      throw new InvalidOptionError('deadline must be a number of milliseconds above 0.')
+    // beyond it a timer of Node would not wait at all
+    if (!(deadline > 0 && deadline < 2 ** 31)) {
+      throw new InvalidOptionError('deadline must be a number of milliseconds above 0, and below 25 days.')
     }
     this.#isOwn = client === undefined
     this.#client = client ?? connect(url as string)

@@ -184,14 +184,22 @@ export async function startSentinel(t: Owner): Promise<RedisSentinel> {
   for (const { port } of redis.slice(1)) {
     while (/master_link_status:down/.test(await ask(port, 'info', 'replication'))) await pause(20)
   }
+  // they would find each other in some seconds; what they would write down is written down for them
+  const ids = (await freePorts(3)).map((port) => ({ port, id: String(port).padStart(40, '0') }))
   const sentinels = await Promise.all(
-    (await freePorts(3)).map(async (port) => {
+    ids.map(async ({ port, id }) => {
       const folder = await mkdtemp(join(tmpdir(), 'luggage-rack-sentinel-'))
-      await writeFile(
-        join(folder, 'sentinel.conf'),
-        `bind 127.0.0.1\nsentinel monitor main 127.0.0.1 ${ports[0]} 2\n` +
-          'sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n',
-      )
+      const lines = [
+        `sentinel myid ${id}`,
+        `sentinel monitor main 127.0.0.1 ${ports[0]} 2`,
+        'sentinel down-after-milliseconds main 500',
+        'sentinel failover-timeout main 3000',
+        ...ports.slice(1).map((replicaPort) => `sentinel known-replica main 127.0.0.1 ${replicaPort}`),
+        ...ids
+          .filter((each) => each.id !== id)
+          .map((each) => `sentinel known-sentinel main 127.0.0.1 ${each.port} ${each.id}`),
+      ]
+      await writeFile(join(folder, 'sentinel.conf'), `bind 127.0.0.1\n${lines.join('\n')}\n`)
       const sentinel = new RedisServer(port, folder, ['sentinel.conf', '--sentinel'])
       t.teardown(async () => {
         await sentinel.kill()

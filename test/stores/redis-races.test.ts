@@ -113,7 +113,7 @@ async function everyOrder(
     for (await turn(); waiting.length > 0; await turn()) {
       const step = widths.push(waiting.length) - 1
       choices[step] ??= orders < IN_TURN ? 0 : Math.floor(Math.random() * waiting.length)
-      const [next] = waiting.splice(choices[step] as number, 1)
+      const [next] = waiting.splice(choices[step], 1)
       await next?.()
     }
     const results = await playing

@@ -446,6 +446,7 @@ test('RedisStore refuses what cannot work', async (t) => {
     { url: 'http://localhost' },
     { client: shared, deadline: 0 },
     { client: shared, deadline: Number.NaN },
+    { client: shared, deadline: Infinity },
     { client: shared, ttl: -1 },
   ]) {
     t.throws(() => new RedisStore(options), { code: 'ERR_INVALID_OPTION' })
