@@ -84,7 +84,7 @@ export class SessionCommit {
     if (reset) return hash.isEmpty ? this.#remove('reset') : this.#replace(changes ?? NO_CHANGES)
     if (record === undefined || record.gone === true) {
       if (changes === undefined || hash.isEmpty) return this.#done('unchanged', 'none')
-      if (record !== undefined && !this.#signsIn(changes)) return this.#done('dropped', 'none')
+      if (record !== undefined && !this.#hasNewOwner(changes)) return this.#done('dropped', 'none')
       return this.#insecure() ?? this.#create('created', changes)
     }
     if (renew || this.#signsIn(changes)) return this.#insecure() ?? this.#renew(record, changes)
@@ -181,7 +181,7 @@ export class SessionCommit {
     )
     // whoever signs in is signed in; but what was gone does not come back with him
     const or = (result: Committed): Awaitable<Committed> =>
-      signsIn && result.outcome === 'dropped' ? this.#create('created', changes) : result
+      this.#hasNewOwner(changes) && result.outcome === 'dropped' ? this.#create('created', changes) : result
     return isPromise(renewed) ? renewed.then(or) : or(renewed)
   }
 
@@ -254,10 +254,17 @@ export class SessionCommit {
 
   // ---- what they decide by
 
+  /** Whether somebody signs in, or out, by a change of the owner's key. */
   #signsIn(changes: SessionChanges | undefined): boolean {
     const { owner } = this.#config
-    if (owner === undefined || changes === undefined) return false
-    return changes.set[owner] !== undefined || changes.delete.includes(owner)
+    return (
+      owner !== undefined && changes !== undefined && (this.#hasNewOwner(changes) || changes.delete.includes(owner))
+    )
+  }
+
+  #hasNewOwner(changes: SessionChanges): boolean {
+    const { owner } = this.#config
+    return owner !== undefined && Object.hasOwn(changes.set, owner)
   }
 
   #ownerOf(data: SessionData): string | undefined {

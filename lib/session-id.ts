@@ -1,5 +1,11 @@
-import { createHash } from 'node:crypto'
+import * as crypto from 'node:crypto'
 import { randomBytes } from './random-pool.ts'
+
+// from 20.12 on node has it in one call, in half the time
+const sha256: (text: string) => string =
+  typeof crypto.hash === 'function'
+    ? (text) => crypto.hash('sha256', text)
+    : (text) => crypto.createHash('sha256').update(text).digest('hex')
 
 const PUBLIC_ID = /^[0-9a-f]{32}$/
 
@@ -35,7 +41,7 @@ export class SessionId {
 
   /** `2::` and the SHA-256 of the public id in hexadecimal: the key in a store. */
   get privateId(): string {
-    return (this.#privateId ??= `2::${createHash('sha256').update(this.publicId).digest('hex')}`)
+    return (this.#privateId ??= `2::${sha256(this.publicId)}`)
   }
 
   /** The private id, so that no log holds one that opens a session. */

@@ -133,7 +133,7 @@ export abstract class AbstractStore implements SessionStore {
     options: WriteOptions,
   ): Awaitable<boolean>
 
-  /** Removes the record. One that does not exist is no error. */
+  /** Removes the record. One that does not exist is no error; a marker that stands there keeps its successor. */
   abstract deleteSession(req: IncomingMessage, sid: SessionId, options: DeleteOptions): Awaitable<void>
 
   /** @internal */
@@ -153,20 +153,16 @@ export abstract class AbstractStore implements SessionStore {
 
   /** @internal */
   async toCookie(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
-    const { sid, replaces, create, data, changes, createdAt, expiresAt, extend, owner } = session
-    const options = { create, createdAt, expiresAt, extend, owner }
+    const { sid, replaces, create, data, changes, expiresAt } = session
     let written: boolean
     if (replaces) {
-      written = await this.#renew(req, replaces, sid, {
-        ...options,
-        create: true,
-        changes,
-        markUntil: now + MARKER_LIFE,
-      })
-    } else if (!create && isEmpty(changes) && isTouchable(this)) {
+      written = await this.#renew(req, replaces, sid, { ...session, create: true, markUntil: now + MARKER_LIFE })
+    } else if (create) {
+      written = await this.writeSession(req, sid, data, { ...session, changes: 'all' })
+    } else if (isEmpty(changes) && isTouchable(this)) {
       written = await this.touchSession(req, sid, { expiresAt })
     } else {
-      written = await this.writeSession(req, sid, data, { ...options, changes: create ? 'all' : changes })
+      written = await this.writeSession(req, sid, data, session)
     }
     return written ? sid.publicId : undefined
   }
@@ -176,8 +172,9 @@ export abstract class AbstractStore implements SessionStore {
     let sid = SessionId.parse(cookie)
     // what was renewed elsewhere in the meantime is found through its marker
     for (let i = 0; sid && i < MAX_SUCCESSORS; i++) {
-      const successor = await this.#successorOf(req, sid)
+      // removed first and then asked, so that no renewal comes in between
       await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
+      const successor = await this.#successorOf(req, sid)
       sid = successor === undefined ? undefined : SessionId.ofPrivate(successor)
     }
   }
@@ -186,7 +183,7 @@ export abstract class AbstractStore implements SessionStore {
     try {
       return (await this.findSession(req, sid))?.successor
     } catch {
-      // a record that cannot be read can still be removed; a store that is down fails at that
+      // what cannot be read is removed all the same
       return undefined
     }
   }

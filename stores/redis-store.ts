@@ -1,7 +1,7 @@
 import { Redis, type Cluster } from 'ioredis'
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { InvalidOptionError, RackError, StoreTimeoutError } from '../lib/errors.ts'
+import { InvalidOptionError, StoreCorruptError, StoreTimeoutError } from '../lib/errors.ts'
 import type { JsonValue } from '../lib/json.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
@@ -53,11 +53,12 @@ const BATCH = 500
  * `ioredis`.
  *
  * A session is one hash, `session:<private id>`, with a field for each key of the data (`:cart`, JSON) beside
- * `created` and `expires`, and where it has an owner `owner` and `seen`. A write carries only what changed, so concurrent requests that change
- * different keys all keep their changes.
+ * `created` and `expires`, and where it has an owner `owner`, `seen` and `listed`. A write carries only what
+ * changed, so concurrent requests that change different keys all keep their changes. The sessions of an owner
+ * are listed in `session:owner:<owner>`.
  *
- * Round trips: one to load, one to save, one to destroy, none for a session that nobody touched; two to renew,
- * and one more where the session has an owner, to create, to renew, and once in an idle time; `sessionsOf` two.
+ * Round trips: one to load, one to save, one to destroy, none for a session that nobody touched; two to renew;
+ * where the session has an owner one more to create and to renew, and once in an idle time two more to save.
  *
  * Every key has an expiry, which the command that writes it sets. Run Redis with `maxmemory-policy noeviction`:
  * any other policy signs people out when memory is short, and may forget whose sessions there are.
@@ -534,9 +535,8 @@ function numberOf(text: string | undefined): number {
   throw corrupt()
 }
 
-function corrupt(): RackError {
-  return new RackError(
-    'ERR_STORE_CORRUPT',
+function corrupt(): StoreCorruptError {
+  return new StoreCorruptError(
     'What Redis holds for a session was not written by this store, or was changed since: it cannot be read, and ' +
       'was left as it is. See that nothing else writes under the same prefix.',
   )
