@@ -172,9 +172,10 @@ export abstract class AbstractStore implements SessionStore {
     let sid = SessionId.parse(cookie)
     // what was renewed elsewhere in the meantime is found through its marker
     for (let i = 0; sid && i < MAX_SUCCESSORS; i++) {
-      // removed first and then asked, so that no renewal comes in between
+      // asked before, for a store whose new marker replaces the old one; and after, for a renewal in between
+      const before = await this.#successorOf(req, sid)
       await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
-      const successor = await this.#successorOf(req, sid)
+      const successor = (await this.#successorOf(req, sid)) ?? before
       sid = successor === undefined ? undefined : SessionId.ofPrivate(successor)
     }
   }
