@@ -56,7 +56,7 @@ test('100 concurrent changes of one session by two clients of memcache are all k
   const sid = SessionId.generate()
   await stores[0]?.writeSession(req(), sid, {}, creating())
   const keys = Array.from({ length: 100 }, (_, i) => `key${i}`)
-  await Promise.all(keys.map((key, i) => stores[i % 2]?.writeSession(req(), sid, {}, setting({ [key]: key }))))
+  await Promise.all(keys.map(async (key, i) => stores[i % 2]?.writeSession(req(), sid, {}, setting({ [key]: key }))))
   t.same(Object.keys((await stores[0]?.findSession(req(), sid))?.data ?? {}).toSorted(), keys.toSorted())
 })
 
