@@ -1,4 +1,4 @@
-// A session store of your own: three methods. This one keeps each session in a file of a folder.
+// A session store of your own: three methods. This one keeps each session in a file of a folder, for one process.
 import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
@@ -8,6 +8,8 @@ import { AbstractStore, type SessionData, type SessionId, type StoredSession, ty
 
 export class FileStore extends AbstractStore {
   readonly #folder: string
+  /** What is under way for a file: whoever writes or removes it next waits, else a slow update undoes a removal. */
+  readonly #queue = new Map<string, Promise<unknown>>()
 
   constructor(folder: string) {
     super() // takes { ttl }, the seconds that an idle session lives: 14 days
@@ -26,7 +28,15 @@ export class FileStore extends AbstractStore {
     }
   }
 
-  override async writeSession(
+  override writeSession(req: IncomingMessage, sid: SessionId, data: SessionData, how: WriteOptions): Promise<boolean> {
+    return this.#inTurn(sid, () => this.#write(req, sid, data, how))
+  }
+
+  override deleteSession(_req: IncomingMessage, sid: SessionId): Promise<void> {
+    return this.#inTurn(sid, () => rm(this.#file(sid), { force: true })) // what does not exist is no error
+  }
+
+  async #write(
     req: IncomingMessage,
     sid: SessionId,
     data: SessionData,
@@ -47,8 +57,13 @@ export class FileStore extends AbstractStore {
     }
   }
 
-  override async deleteSession(_req: IncomingMessage, sid: SessionId): Promise<void> {
-    await rm(this.#file(sid), { force: true }) // what does not exist is no error
+  #inTurn<T>(sid: SessionId, work: () => Promise<T>): Promise<T> {
+    const file = this.#file(sid)
+    const turn = (this.#queue.get(file) ?? Promise.resolve()).then(work, work)
+    this.#queue.set(file, turn)
+    const leave = (): unknown => this.#queue.get(file) === turn && this.#queue.delete(file)
+    turn.then(leave, leave)
+    return turn
   }
 
   /** Named by the private id, `2::` and 64 hexadecimal digits: the cookie's id is nowhere in the folder. */

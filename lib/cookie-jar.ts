@@ -119,8 +119,8 @@ export class RequestJar implements CookieJar {
     const first = this.#cookies()[name]
     if (first === undefined) return []
     const header = this.#req.headers.cookie ?? ''
-    const needle = `${name}=`
-    if (header.indexOf(needle, header.indexOf(needle) + 1) === -1) return [first]
+    // without the equals sign, before which there may be spaces
+    if (header.indexOf(name, header.indexOf(name) + 1) === -1) return [first]
     const values: string[] = []
     for (const pair of header.split(';')) {
       const value = parseCookie(pair, { decode: asIs })[name]

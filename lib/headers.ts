@@ -2,19 +2,6 @@ import type { RackHeaders } from './app.ts'
 
 type Value = RackHeaders[string]
 
-/** The value of a header, whatever the letter case of its name. `name` is in lower case. */
-export function getHeader(headers: RackHeaders, name: string): Value {
-  const value = headers[name]
-  if (value !== undefined) return value
-  for (const key in headers) {
-    if (key.length === name.length && key.toLowerCase() === name) {
-      const found = headers[key]
-      if (found !== undefined) return found
-    }
-  }
-  return undefined
-}
-
 /** All values of a header as one list, whatever the letter case of its names. */
 export function getHeaderLines(headers: RackHeaders, name: string): string[] {
   const lines: string[] = []

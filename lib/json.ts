@@ -1,5 +1,5 @@
 import { SessionValueError } from './errors.ts'
-import { MAX_DEPTH } from './rails-json.ts'
+import { LONE_SURROGATE, MAX_DEPTH } from './rails-json.ts'
 
 /** What JSON can carry. */
 export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue }
@@ -24,11 +24,12 @@ function put(object: object, key: string, value: unknown): void {
  *
  * @param path what the value is called in an error, for example `session.cart`
  * @throws {SessionValueError} for what JSON cannot carry: bigint, function, symbol, NaN, Infinity, Date, Map,
- *   any instance of a class, a hole or `undefined` in a list, a cycle; it names the path
+ *   any instance of a class, a hole or `undefined` in a list, a cycle, half a surrogate pair; it names the path
  */
 export function copyJson(value: unknown, path: string, ancestors: object[] = []): JsonValue {
   switch (typeof value) {
     case 'string':
+      return checkText(value, path)
     case 'boolean':
       return value
     case 'number':
@@ -52,11 +53,22 @@ export function copyJson(value: unknown, path: string, ancestors: object[] = [])
     copy = {}
     for (const key of Object.keys(value)) {
       const inner = (value as Record<string, unknown>)[key]
-      if (inner !== undefined) put(copy, key, copyJson(inner, member(path, key), ancestors))
+      if (inner !== undefined) put(copy, checkText(key, path), copyJson(inner, member(path, key), ancestors))
     }
   }
   ancestors.pop()
   return copy
+}
+
+/**
+ * Half a surrogate pair, which `text.slice` can leave of an emoji, has no UTF-8, and would come back as something
+ * else, or from Rails' format not at all.
+ *
+ * @throws {SessionValueError}
+ */
+export function checkText(text: string, path: string): string {
+  if (LONE_SURROGATE.test(text)) throw new SessionValueError(path, 'a text with half a surrogate pair')
+  return text
 }
 
 /** The path of a key of the session, for errors. */

@@ -28,7 +28,8 @@ export function railsJson(value: unknown): string {
 export const MAX_DEPTH: number = 100
 
 const SURROGATE_ESCAPE = /\\u[dD][89a-fA-F]/
-const LONE_SURROGATE = /\p{Surrogate}/u
+/** Half of a character above U+FFFF, as cutting a text in two can leave it. */
+export const LONE_SURROGATE: RegExp = /\p{Surrogate}/u
 
 /**
  * Parses JSON and turns down what every version of Rails turns down although JSON.parse takes it: bytes that are

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from './app.ts'
 import type { CommitMessage, CommitOutcome } from './channels.ts'
 import { decodeSealed, type RequestJar } from './cookie-jar.ts'
-import type { CookieOptions } from './cookie-options.ts'
+import { PREFIXED, type CookieOptions } from './cookie-options.ts'
 import { InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
 import type { PerRequest, SessionConfig, SessionRequestOptions } from './session-config.ts'
@@ -42,12 +42,16 @@ const SLOW_READ = 1000
 
 const MAX_COOKIES = 4
 
+/** A hundred years, in seconds; Rails' format ends with the year 9999. */
+const LONGEST_IDLE = 100 * 366 * 24 * 3600
+
 const CSRF_TOKEN = '_csrf_token'
 const EXPIRE_AFTER = '_expire_after'
 
-const NO_CHANGES: SessionChanges = { set: {}, delete: [] }
-
-const PREFIXED = /^__(Host|Secure)-/i
+const NO_CHANGES: SessionChanges = Object.freeze({
+  set: Object.freeze(Object.create(null) as SessionData),
+  delete: Object.freeze([]),
+})
 
 export function contextOf(config: SessionConfig, jar: RequestJar): StoreContext {
   return { key: config.key, now: jar.config.clock(), owner: config.owner, sealer: jar.config.keyring }
@@ -61,6 +65,7 @@ export class SessionCommit {
   readonly #it: Committing
   readonly #context: StoreContext
   #sid: SessionId | undefined
+  #checked: CookieOptions | undefined
 
   constructor(config: SessionConfig, req: IncomingMessage, jar: RequestJar, it: Committing) {
     this.#config = config
@@ -223,7 +228,7 @@ export class SessionCommit {
     if (this.#it.options.defer === true) return 'none'
     const persists = (idleOf(data) ?? this.#config.expireAfter) !== undefined
     if (cookie === this.#it.cookie && !(persists && moves)) return 'none'
-    const attributes = this.#attributes()
+    const attributes = this.#checked ?? this.#attributes()
     this.#jar.set(
       this.#config.key,
       cookie,
@@ -257,14 +262,13 @@ export class SessionCommit {
   /** Whether somebody signs in, or out, by a change of the owner's key. */
   #signsIn(changes: SessionChanges | undefined): boolean {
     const { owner } = this.#config
-    return (
-      owner !== undefined && changes !== undefined && (this.#hasNewOwner(changes) || changes.delete.includes(owner))
-    )
+    if (owner === undefined || changes === undefined) return false
+    return Object.hasOwn(changes.set, owner) || changes.delete.includes(owner)
   }
 
   #hasNewOwner(changes: SessionChanges): boolean {
     const { owner } = this.#config
-    return owner !== undefined && Object.hasOwn(changes.set, owner)
+    return owner !== undefined && Object.hasOwn(changes.set, owner) && changes.set[owner] !== null
   }
 
   #ownerOf(data: SessionData): string | undefined {
@@ -298,14 +302,15 @@ export class SessionCommit {
     return own === undefined ? (expireAfter ?? store.ttl * 1000) : own * 1000
   }
 
+  /** The cookie's attributes for this response. */
   #attributes(): CookieOptions {
     const { cookie } = this.#config
     const { options } = this.#it
     return {
       path: options.path ?? this.#resolve(cookie.path),
-      domain: options.domain ?? cookie.domain,
+      domain: options.domain ?? (typeof cookie.domain === 'function' ? cookie.domain(this.#req) : cookie.domain),
       secure: this.#secure() === true,
-      httpOnly: options.httpOnly ?? this.#resolve(cookie.httpOnly),
+      httpOnly: options.httpOnly ?? this.#resolve(cookie.httpOnly) ?? true,
       sameSite: this.#sameSite(),
       partitioned: options.partitioned ?? this.#resolve(cookie.partitioned),
     }
@@ -329,12 +334,21 @@ export class SessionCommit {
     return (options.partitioned ?? this.#resolve(cookie.partitioned)) === true ? true : 'auto'
   }
 
-  /** Commits nothing where the cookie would not arrive, or would be sent in the clear. */
+  /**
+   * Asked before the store is: commits nothing where the cookie would not arrive, or would be sent in the clear.
+   *
+   * @throws {InvalidOptionError} options of this request that cannot work, while nothing is changed yet
+   */
   #insecure(): Committed | undefined {
+    const { expireAfter } = this.#it.options
+    if (expireAfter !== undefined) checkIdle(expireAfter)
+    this.#checked = this.#attributes()
+    this.#jar.check(this.#config.key, this.#checked)
     if (isSecure(this.#req)) return undefined
     const secure = this.#secure()
     if (secure === false) return undefined
-    if (secure === 'auto' && !this.#config.production && isLoopback(this.#req)) return undefined
+    const production = process.env['NODE_ENV'] === 'production'
+    if (secure === 'auto' && !production && isLoopback(this.#req)) return undefined
     warnOnce(
       'LUGGAGE_RACK_INSECURE_SESSION',
       'A session was not saved, because the request came over plain http. Serve https; behind a proxy that ends ' +
@@ -356,6 +370,6 @@ function withIdle(data: SessionData | undefined, seconds: number): SessionData {
 
 /** @throws {InvalidOptionError} */
 export function checkIdle(seconds: number): number {
-  if (Number.isFinite(seconds) && seconds > 0) return seconds
-  throw new InvalidOptionError('expireAfter must be a number of seconds above 0.')
+  if (typeof seconds === 'number' && seconds > 0 && seconds <= LONGEST_IDLE) return seconds
+  throw new InvalidOptionError('expireAfter must be a number of seconds above 0, and at most a hundred years.')
 }

@@ -54,6 +54,4 @@ export interface SessionConfig {
   readonly cookie: SessionCookieOptions
   readonly owner: string | undefined
   readonly onStoreError: 'throw' | 'anonymous'
-  /** Whether `NODE_ENV` was `production` when the stack was built. */
-  readonly production: boolean
 }

@@ -175,7 +175,7 @@ export class RequestSession {
         const found = store.fromCookie(this.#req, cookie, context)
         // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
         const record = isPromise(found) ? await found : found
-        if (record === undefined || isOver(record, maxLifetime, context.now)) continue
+        if (!record || isOver(record, maxLifetime, context.now)) continue
         this.#cookie = cookie
         if (record.gone !== true) {
           this.#publishLoad('found')
@@ -286,7 +286,8 @@ export class RequestSession {
   #finish(response: RackResponse, cookie: CommitMessage['cookie']): RackResponse {
     if (!this.#looked) return response
     const found = this.#record !== undefined && this.#record.gone !== true
-    const existed = this.#hash === undefined || this.#reset ? this.#jar.sent(this.#config.key) : found
+    const unknown = this.#hash === undefined || this.#reset || this.#unavailable !== undefined
+    const existed = unknown ? this.#jar.sent(this.#config.key) : found
     return makePrivate(response, existed || cookie !== 'none')
   }
 

@@ -1,5 +1,5 @@
 import { SessionValueError } from './errors.ts'
-import { cloneJson, copyJson, equalJson, sessionPath, type JsonValue } from './json.ts'
+import { checkText, cloneJson, copyJson, equalJson, sessionPath, type JsonValue } from './json.ts'
 
 /** What a session holds, as it is stored. */
 export type SessionData = Record<string, JsonValue>
@@ -73,6 +73,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
   restart(): void {
     for (const key in this.#data) delete this.#data[key]
     this.#before.clear()
+    this.#written = false
   }
 
   /** The value that a key had when the session was loaded, where it is still the same. */
@@ -132,6 +133,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
     }
     if (RESERVED_KEYS.has(key))
       throw new SessionValueError(sessionPath(key), 'a name that the session keeps for itself')
+    checkText(key, sessionPath(key))
     this.#checked(key, value)
     this.#note(key)
     data[key] = value as JsonValue
@@ -148,6 +150,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
     if (descriptor.get || descriptor.set) {
       throw new SessionValueError(sessionPath(String(key)), 'an accessor')
     }
+    if (descriptor.configurable === false) return false
     return this.set(data, key, descriptor.value, this.proxy)
   }
 
@@ -166,7 +169,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
 
   /** A copy as JSON carries it; the hash itself is the first level. */
   #checked(key: string, value: unknown): JsonValue {
-    return isObject(value) ? copyJson(value, sessionPath(key), [this.#data]) : copyJson(value, sessionPath(key))
+    return isObject(value) ? copyJson(value, sessionPath(key), [this.proxy]) : copyJson(value, sessionPath(key))
   }
 
   #mayWrite(): void {

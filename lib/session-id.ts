@@ -1,4 +1,5 @@
 import * as crypto from 'node:crypto'
+import { inspect } from 'node:util'
 import { randomBytes } from './random-pool.ts'
 
 // from 20.12 on node has it in one call, in half the time
@@ -53,3 +54,10 @@ export class SessionId {
     return this.privateId
   }
 }
+
+// what console.log shows of it
+Object.defineProperty(SessionId.prototype, inspect.custom, {
+  value(this: SessionId): string {
+    return `SessionId ${this.privateId}`
+  },
+})

@@ -77,6 +77,8 @@ export interface SessionStore {
   readonly ttl: number
   /** Properties of the request that it needs a layer for, for example `cookies.secret`. */
   readonly needs?: readonly string[]
+  /** Whether it asks for a session's owner, so that `session({ owner })` must name the key. */
+  readonly needsOwner?: boolean
   /** Whether the cookie value is the session itself, and so changes with it. */
   readonly inCookie?: boolean
   /** The session that a cookie value stands for; `undefined` where there is none. Rejects when it cannot tell. */

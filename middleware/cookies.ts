@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { describe, isPromise, type Middleware, type RackResponse } from '../lib/app.ts'
 import { RequestJar, type CookieJar, type JarConfig } from '../lib/cookie-jar.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
@@ -24,20 +25,27 @@ export function cookies(options: CookiesOptions = {}): Middleware<{ readonly coo
   if (typeof sameSite === 'string' && !['strict', 'lax', 'none'].includes(sameSite)) {
     throw new InvalidOptionError("cookies(): sameSite must be 'strict', 'lax', 'none', null or a function.")
   }
+  if (typeof clock !== 'function')
+    throw new InvalidOptionError('cookies(): clock must be a function that gives the time.')
   const config: JarConfig = { keyring: new Keyring(options), sameSite, clock }
   const adds = config.keyring.hasSecret ? ['cookies', 'cookies.secret'] : ['cookies']
 
-  return describe('cookies', { adds }, (app) => (req) => {
+  return describe('cookies', { adds }, (app) => (req: IncomingMessage & { readonly cookies?: CookieJar }) => {
     const jar = new RequestJar(req, config)
+    // a stack inside `map` may have a jar of its own; the layers above it get theirs back
+    const { cookies: outer } = req
+    const leave = (response: RackResponse): RackResponse => {
+      if (outer) Object.assign(req, { cookies: outer })
+      return jar.commit(response)
+    }
     const fail = (error: unknown): never => {
+      if (outer) Object.assign(req, { cookies: outer })
       jar.close()
       throw error
     }
     try {
       const response = app(Object.assign(req, { cookies: jar }))
-      return isPromise(response)
-        ? response.then((value: RackResponse) => jar.commit(value), fail)
-        : jar.commit(response)
+      return isPromise(response) ? response.then(leave, fail) : leave(response)
     } catch (error) {
       return fail(error)
     }

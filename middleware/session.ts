@@ -49,7 +49,14 @@ export function session<Data extends object = Record<string, unknown>>(
       )
     }
     const handle = new RequestSession(config, req, jar)
+    // a stack inside `map` may have a session of its own; the layers above it get theirs back
+    const { session: outer } = req as { session?: unknown }
+    const leave = (response: RackResponse): Awaitable<RackResponse> => {
+      if (outer) Object.assign(req, { session: outer })
+      return handle.commit(response)
+    }
     const fail = (error: unknown): never => {
+      if (outer) Object.assign(req, { session: outer })
       handle.close()
       throw error
     }
@@ -59,7 +66,7 @@ export function session<Data extends object = Record<string, unknown>>(
     } catch (error) {
       return fail(error)
     }
-    return isPromise(response) ? response.then((value) => handle.commit(value), fail) : handle.commit(response)
+    return isPromise(response) ? response.then(leave, fail) : leave(response)
   })
 }
 
@@ -69,18 +76,24 @@ function configOf(options: SessionOptions): SessionConfig {
   const { path = '/', domain, secure = 'auto', httpOnly = true, partitioned = false } = options
   const sameSite = options.sameSite === undefined ? 'lax' : options.sameSite
 
-  if (typeof (store as Partial<SessionStore>).fromCookie !== 'function') {
+  if (typeof (store as Partial<SessionStore> | null)?.fromCookie !== 'function') {
     throw new InvalidOptionError('session({ store }) takes a store, for example new CookieStore().')
+  }
+  if (store.needsOwner === true && owner === undefined) {
+    throw new InvalidOptionError(
+      "CookieStore({ revokedSince }) asks for a session's owner: name the key, session({ owner }).",
+    )
   }
   if (expireAfter !== undefined) checkIdle(expireAfter)
   if (refreshEvery !== undefined && !(Number.isFinite(refreshEvery) && refreshEvery >= 0)) {
     throw new InvalidOptionError('refreshEvery must be a number of seconds, or 0 for every request.')
   }
-  if (!(maxLifetime > 0)) throw new InvalidOptionError('maxLifetime must be a number of seconds above 0, or Infinity.')
+  if (typeof maxLifetime !== 'number' || !(maxLifetime > 0))
+    throw new InvalidOptionError('maxLifetime must be a number of seconds above 0, or Infinity.')
   if (onStoreError !== 'throw' && onStoreError !== 'anonymous') {
     throw new InvalidOptionError("onStoreError must be 'throw' or 'anonymous'.")
   }
-  if (owner !== undefined && (typeof owner !== 'string' || RESERVED_KEYS.has(owner))) {
+  if (owner !== undefined && (typeof owner !== 'string' || owner === '' || RESERVED_KEYS.has(owner))) {
     throw new InvalidOptionError("owner must be a key of the session's data, for example 'userId'.")
   }
   if (![true, false, 'auto'].includes(secure as boolean) && typeof secure !== 'function') {
@@ -108,7 +121,6 @@ function configOf(options: SessionOptions): SessionConfig {
     cookie: { path, domain, secure, httpOnly, sameSite, partitioned },
     owner,
     onStoreError,
-    production: process.env['NODE_ENV'] === 'production',
   }
 }
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Awaitable } from '../lib/app.ts'
-import { InvalidOptionError } from '../lib/errors.ts'
+import { InvalidOptionError, StoreFailedError } from '../lib/errors.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { LoadedSession, SavedSession, SessionStore, StoreContext } from '../lib/session-store.ts'
@@ -140,29 +140,28 @@ export abstract class AbstractStore implements SessionStore {
   async fromCookie(req: IncomingMessage, cookie: string): Promise<LoadedSession | undefined> {
     const sid = SessionId.parse(cookie)
     const found = sid && (await this.findSession(req, sid))
-    return (
-      found && {
-        sid,
-        data: found.data,
-        createdAt: found.createdAt,
-        expiresAt: found.expiresAt,
-        gone: found.gone === true,
-      }
-    )
+    if (!found) return undefined
+    const { data, createdAt, expiresAt, gone } = found
+    return { sid, data, createdAt, expiresAt, gone: gone === true }
   }
 
   /** @internal */
   async toCookie(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
-    const { sid, replaces, create, data, changes, expiresAt } = session
+    const { sid, replaces, create, data, changes, createdAt, expiresAt, extend, owner } = session
     let written: boolean
     if (replaces) {
-      written = await this.#renew(req, replaces, sid, { ...session, create: true, markUntil: now + MARKER_LIFE })
-    } else if (create) {
-      written = await this.writeSession(req, sid, data, { ...session, changes: 'all' })
-    } else if (isEmpty(changes) && isTouchable(this)) {
+      const how = { create: true, changes, createdAt, expiresAt, extend, owner, markUntil: now + MARKER_LIFE }
+      written = await this.#renew(req, replaces, sid, how)
+    } else if (!create && isEmpty(changes) && isTouchable(this)) {
       written = await this.touchSession(req, sid, { expiresAt })
     } else {
-      written = await this.writeSession(req, sid, data, session)
+      const how = { create, changes: create ? ('all' as const) : changes, createdAt, expiresAt, extend, owner }
+      written = await this.writeSession(req, sid, data, how)
+    }
+    if (typeof written !== 'boolean') {
+      throw new StoreFailedError(
+        'writeSession must tell whether it wrote: true, or false where there was nothing to update.',
+      )
     }
     return written ? sid.publicId : undefined
   }
@@ -197,7 +196,7 @@ export abstract class AbstractStore implements SessionStore {
   ): Promise<boolean> {
     if (isRenewable(this)) return this.renewSession(req, from, to, options)
     const found = await this.findSession(req, from)
-    if (found === undefined || found.gone === true) return false
+    if (!found || found.gone === true) return false
     await this.deleteSession(req, from, { markUntil: options.markUntil, successor: to.privateId })
     return this.writeSession(req, to, merge(found.data, options.changes), { ...options, changes: 'all' })
   }

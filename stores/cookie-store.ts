@@ -39,6 +39,7 @@ export class CookieStore implements SessionStore {
   readonly ttl: number
   readonly inCookie = true
   readonly needs: readonly string[]
+  readonly needsOwner: boolean
   readonly #sealer: Sealer | undefined
   readonly #revokedSince: CookieStoreOptions['revokedSince']
 
@@ -47,6 +48,7 @@ export class CookieStore implements SessionStore {
     this.ttl = ttl
     this.needs = sealer ? [] : ['cookies.secret']
     this.#sealer = sealer
+    this.needsOwner = revokedSince !== undefined
     this.#revokedSince = revokedSince
   }
 
@@ -89,7 +91,8 @@ export class CookieStore implements SessionStore {
     if (this.#revokedSince === undefined || whose === undefined) return session
     const since = this.#revokedSince(whose)
     const unlessRevoked = (time: number | Date | undefined): LoadedSession | undefined =>
-      time !== undefined && session.createdAt < Number(time) ? undefined : session
+      // what is no time refuses, too
+      time === undefined || session.createdAt >= Number(time) ? session : undefined
     return isPromise(since) ? since.then(unlessRevoked) : unlessRevoked(since)
   }
 }
