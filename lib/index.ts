@@ -23,6 +23,8 @@ export { cookies, type CookiesOptions } from '../middleware/cookies.ts'
 export { session, type SessionOptions } from '../middleware/session.ts'
 export {
   AbstractStore,
+  type CleanableStore,
+  type ClosableStore,
   type DeleteOptions,
   type OwnedSelection,
   type OwnedStore,

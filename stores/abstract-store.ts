@@ -92,6 +92,18 @@ export interface OwnedStore {
   deleteSessionsOf(owner: string | number, selection?: OwnedSelection): Awaitable<number>
 }
 
+/** A store whose expired records need to be removed by somebody. */
+export interface CleanableStore {
+  /** Removes what has expired, and gives how many. */
+  cleanup(): Awaitable<number>
+}
+
+/** A store that holds a connection, a file or a timer. */
+export interface ClosableStore {
+  /** Gives them back; a client or database that the store was given stays open. */
+  close(): Awaitable<void>
+}
+
 export interface StoreOptions {
   /** Seconds that an idle session lives where `expireAfter` does not say. Default 1209600 (14 days). */
   ttl?: number

@@ -13,6 +13,7 @@ import type { SessionId } from '../lib/session-id.ts'
 import {
   AbstractStore,
   merge,
+  type ClosableStore,
   type DeleteOptions,
   type RenewableStore,
   type StoredSession,
@@ -101,7 +102,7 @@ const MAX_TIME = 2 ** 31 - 1
  * @throws `ERR_STORE_TOO_LARGE`: the session is larger than the server's limit; what was stored stays
  * @throws `ERR_STORE_CORRUPT`: what is stored is no session
  */
-export class MemcachedStore extends AbstractStore implements TouchableStore, RenewableStore {
+export class MemcachedStore extends AbstractStore implements TouchableStore, RenewableStore, ClosableStore {
   readonly #connection: Connection
   readonly #prefix: string
   readonly #deadline: number

@@ -7,6 +7,7 @@ import {
   MARKER_LIFE,
   merge,
   selects,
+  type CleanableStore,
   type DeleteOptions,
   type OwnedSelection,
   type OwnedStore,
@@ -41,7 +42,7 @@ interface Row {
  * process, and another process does not see them. Concurrent requests that change different keys all keep
  * their changes.
  */
-export class MemoryStore extends AbstractStore implements TouchableStore, RenewableStore, OwnedStore {
+export class MemoryStore extends AbstractStore implements TouchableStore, RenewableStore, OwnedStore, CleanableStore {
   /** In the order of use: the first was used longest ago. */
   readonly #rows = new Map<string, Row>()
   readonly #max: number
@@ -130,6 +131,18 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
     const ids = this.sessionsOf(owner).filter(({ id }) => selects(selection, id))
     for (const { id } of ids) this.#mark(id, this.#clock() + MARKER_LIFE, undefined)
     return ids.length
+  }
+
+  /** Expired sessions are forgotten when they are asked for, or pushed out by `max`; this forgets them now. */
+  cleanup(): number {
+    const now = this.#clock()
+    let removed = 0
+    for (const [id, row] of this.#rows) {
+      if (row.expiresAt > now) continue
+      this.#rows.delete(id)
+      removed++
+    }
+    return removed
   }
 
   #use(privateId: string): Row | undefined {

@@ -11,6 +11,7 @@ import {
   MARKER_LIFE,
   privateIdOf,
   selects,
+  type ClosableStore,
   type DeleteOptions,
   type OwnedSelection,
   type OwnedStore,
@@ -67,7 +68,7 @@ const BATCH = 500
  * replicates asynchronously, so a failover may undo the writes of its last moments, a sign-out among them.
  * Where that matters, set `min-replicas-to-write`, and `appendfsync always` for one Redis on its own.
  */
-export class RedisStore extends AbstractStore implements TouchableStore, RenewableStore, OwnedStore {
+export class RedisStore extends AbstractStore implements TouchableStore, RenewableStore, OwnedStore, ClosableStore {
   readonly #client: Redis | Cluster
   readonly #isOwn: boolean
   readonly #prefix: string

@@ -11,6 +11,8 @@ import {
   MARKER_LIFE,
   merge,
   privateIdOf,
+  type CleanableStore,
+  type ClosableStore,
   type DeleteOptions,
   type OwnedSelection,
   type OwnedStore,
@@ -97,7 +99,10 @@ const BUSY: unique symbol = Symbol('busy')
  * to keep those too, pass a `database` with `pragma('synchronous = FULL')`). The file must be on a local disk,
  * and readable by the application alone: session data stands in it in the clear.
  */
-export class SqliteStore extends AbstractStore implements TouchableStore, RenewableStore, OwnedStore {
+export class SqliteStore
+  extends AbstractStore
+  implements TouchableStore, RenewableStore, OwnedStore, CleanableStore, ClosableStore
+{
   readonly #database: Database.Database
   readonly #isOwn: boolean
   readonly #table: string

@@ -16,7 +16,7 @@ import {
 } from 'luggage-rack'
 import { cartPage, dashboardPage, messagePage, sessionsPage, signInPage, WARES, type CartLine } from './pages.ts'
 import { secretIn } from './secret.ts'
-import { listsOwners, storeNamed } from './store.ts'
+import { closeStore, listsOwners, storeNamed } from './store.ts'
 
 const { values } = parseArgs({
   options: {
@@ -170,7 +170,7 @@ server.listen(Number(values.port), () => {
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, () => {
-    server.close()
+    server.close(() => void closeStore(store))
     // browsers open connections ahead of need, and close() alone would wait for their first request
     setTimeout(() => server.closeAllConnections(), 500).unref()
   })

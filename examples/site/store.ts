@@ -1,4 +1,4 @@
-import { CookieStore, MemoryStore, type OwnedStore, type SessionStore } from 'luggage-rack'
+import { CookieStore, MemoryStore, type ClosableStore, type OwnedStore, type SessionStore } from 'luggage-rack'
 
 export const STORES: readonly string[] = ['cookie', 'memory', 'sqlite', 'redis', 'memcached']
 
@@ -24,6 +24,11 @@ export async function storeNamed(name: string): Promise<SessionStore> {
     default:
       throw new Error(`There is no store ${name}. Choose one of: ${STORES.join(', ')}`)
   }
+}
+
+/** Ends the store's connection, if it has one. */
+export async function closeStore(store: SessionStore & Partial<ClosableStore>): Promise<void> {
+  await store.close?.()
 }
 
 /** Whether the store can list whose sessions there are: a cookie is not on the server, and memcached lists nothing. */

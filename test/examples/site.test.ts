@@ -208,3 +208,39 @@ test('the pages fit a phone, in the dark too', async (t) => {
   const [red = 255] = String(background).match(/\d+/g)?.map(Number) ?? []
   t.ok(red < 60, `the background is dark: ${String(background)}`)
 })
+
+test('a visitor sees where else he is signed in, and signs out there or everywhere else', async (t) => {
+  const cwd = t.testdir()
+  const { url } = await start(t, 'site/server', { cwd, env: { PORT: '0' }, args: ['--store', 'sqlite'] })
+  const here = await visit(t, url)
+  const others = [await visit(t, url), await visit(t, url)]
+  for (const { page } of [here, ...others]) await signIn(page, 'Ada')
+  const stranger = await visit(t, url)
+  await signIn(stranger.page, 'Bob')
+
+  await press(here.page, 'Sessions', 'link')
+  const sessions = here.page.locator('main li')
+  t.equal(await sessions.count(), 3)
+  t.equal(await sessions.filter({ hasText: 'This browser' }).count(), 1)
+  const signedIn = async (): Promise<boolean[]> =>
+    Promise.all(
+      others.map(async ({ page }) => {
+        await page.goto(url)
+        return page.getByRole('heading', { name: 'Ada' }).isVisible()
+      }),
+    )
+  t.same(await signedIn(), [true, true])
+
+  const loaded = here.page.waitForEvent('load')
+  await here.page.getByRole('button', { name: 'Sign out there' }).first().click()
+  await loaded
+  t.equal(await sessions.count(), 2)
+  t.equal((await signedIn()).filter(Boolean).length, 1)
+
+  await press(here.page, 'Sign out everywhere else')
+  t.equal(await sessions.count(), 1)
+  t.same(await signedIn(), [false, false])
+  await stranger.page.goto(url)
+  t.ok(await stranger.page.getByRole('heading', { name: 'Bob' }).isVisible(), 'nobody else is signed out')
+  t.same(here.complaints, [])
+})

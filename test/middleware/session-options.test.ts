@@ -84,7 +84,7 @@ test('an owner of null is nobody: it brings no session back, and signing out by 
   await visit(async (req) => Object.assign(await req.session, { userId: 2 }))
   const late = await visit(async (req) => {
     const hash = await req.session
-    await store.deleteSessionsOf(2)
+    store.deleteSessionsOf(2)
     hash['userId'] = null
   })
   t.same(late.cookies, [])
@@ -176,5 +176,5 @@ test('layers above a map have their own jar and session back when it has answere
   const { port } = await serve(t, app)
   const { status, cookies: lines } = await ask(port, '/x')
   t.equal(status, 200)
-  t.same(lines.map((line) => line.split('=')[0]).toSorted(), ['inner', 'late', 'outer'])
+  t.same(new Set(lines.map((line) => line.split('=')[0])), new Set(['inner', 'late', 'outer']))
 })

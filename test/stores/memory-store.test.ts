@@ -57,6 +57,8 @@ test('MemoryStore counts neither expired sessions nor markers', async (t) => {
   t.equal(store.size, 2)
   time += 1000
   t.equal(store.size, 0)
+  t.equal(store.cleanup(), 2, 'the marker stands longer')
+  t.equal(store.cleanup(), 0)
 })
 
 test('MemoryStore refuses a max and a ttl that make no sense', async (t) => {
