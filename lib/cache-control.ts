@@ -5,6 +5,9 @@ import { warnOnce } from './warning.ts'
 /** Headers by which a shared cache would keep a response, whatever Cache-Control says to browsers (RFC 9213, section 2). */
 const SHARED_CACHE_HEADER = /^(.*cdn-cache-control|surrogate-control)$/i
 
+/** Headers that have to be read before ours are set. */
+const CACHE_HEADER = /^(vary|cache-control|.*cdn-cache-control|surrogate-control)$/i
+
 /** Directives that let a shared cache keep a response, or all of it but the fields named. */
 const SHARED = /^(public|s-maxage)\s*(=|$)/i
 const QUALIFIED = /^private\s*=/i
@@ -15,9 +18,17 @@ const QUALIFIED = /^private\s*=/i
  */
 export function makePrivate(response: RackResponse, hasSession: boolean): RackResponse {
   const [status, headers, body] = response
+  if (hasSession && !hasCacheHeader(headers)) {
+    return [status, { ...headers, vary: 'cookie', 'cache-control': 'private' }, body]
+  }
   const varied = withVary(headers, 'cookie')
   const kept = hasSession ? withoutSharedCaching(varied) : varied
   return kept === headers ? response : [status, kept, body]
+}
+
+function hasCacheHeader(headers: RackHeaders): boolean {
+  for (const name in headers) if (CACHE_HEADER.test(name)) return true
+  return false
 }
 
 /** The headers with one more name in Vary, where it is not there yet. */

@@ -141,14 +141,17 @@ export class RequestJar implements CookieJar {
         `The cookie ${name} takes a string. For other values use cookies.signed or cookies.encrypted.`,
       )
     }
-    this.#mayWrite(name)
-    const sameSite = this.#sameSiteOf(options)
-    checkCookie(name, options, sameSite)
+    this.check(name, options)
+    this.put(name, value, options)
+    return this
+  }
+
+  /** As `set`, for what `check` has passed. */
+  put(name: string, value: string, options: CookieOptions): void {
     const persists = options.expires !== undefined || options.maxAge !== undefined
     if (persists || this.written(name) || !isEncoded(this.#cookies()[name], value)) {
-      this.#write(name, value, options, sameSite)
+      this.#write(name, value, options, this.#sameSiteOf(options))
     }
-    return this
   }
 
   delete(name: string, options: CookieOptions = {}): string | undefined {

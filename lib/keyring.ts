@@ -2,6 +2,7 @@ import { InvalidOptionError, SecretMissingError, SecretTooShortError } from './e
 import { KeyGenerator } from './key-generator.ts'
 import { MessageEncryptor } from './message-encryptor.ts'
 import { checkDigest, MessageVerifier } from './message-verifier.ts'
+import { OpenedCookies } from './opened-cookies.ts'
 import type { SessionData } from './session-hash.ts'
 import type { OpenedSeal, Sealer } from './session-store.ts'
 
@@ -46,6 +47,8 @@ export class Keyring implements Sealer {
   readonly requirePurpose: boolean
   readonly #generators: readonly KeyGenerator[]
   readonly #options: KeyringOptions
+  /** By the name of the cookie, for which alone it opens. */
+  readonly #opened = new Map<string, OpenedCookies>()
   #encryptor: MessageEncryptor | undefined
   #verifier: MessageVerifier | undefined
 
@@ -100,15 +103,26 @@ export class Keyring implements Sealer {
     return this.encryptor.encryptAndSign(payload, { purpose: purposeOf(name), expiresAt })
   }
 
-  open(value: string, name: string, now: number): OpenedSeal | undefined {
-    const opened = this.encryptor.open(value, { purpose: purposeOf(name), now })
+  open(text: string, name: string, now: number): OpenedSeal | undefined {
+    const cookies = this.#openedOf(name)
+    const known = cookies.get(text)
+    if (known !== undefined) return known.expiresAt !== undefined && known.expiresAt <= now ? undefined : known
+    const opened = this.encryptor.open(text, { purpose: purposeOf(name), now })
     if (opened === undefined || typeof opened.value !== 'object' || opened.value === null) return undefined
     if (Array.isArray(opened.value)) return undefined
-    return {
+    const seal = {
       payload: opened.value as SessionData,
       expiresAt: opened.expiresAt,
       retired: opened.keyIndex > 0,
     }
+    cookies.set(text, seal)
+    return seal
+  }
+
+  #openedOf(name: string): OpenedCookies {
+    let cookies = this.#opened.get(name)
+    if (cookies === undefined) this.#opened.set(name, (cookies = new OpenedCookies()))
+    return cookies
   }
 
   #keys(of: keyof typeof SALTS, length: number): Buffer[] {

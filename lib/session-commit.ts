@@ -65,7 +65,8 @@ export class SessionCommit {
   readonly #it: Committing
   readonly #context: StoreContext
   #sid: SessionId | undefined
-  #checked: CookieOptions | undefined
+  /** The cookie's attributes, once they are checked. */
+  #checked: CookieOptions = {}
 
   constructor(config: SessionConfig, req: IncomingMessage, jar: RequestJar, it: Committing) {
     this.#config = config
@@ -228,8 +229,8 @@ export class SessionCommit {
     if (this.#it.options.defer === true) return 'none'
     const persists = (idleOf(data) ?? this.#config.expireAfter) !== undefined
     if (cookie === this.#it.cookie && !(persists && moves)) return 'none'
-    const attributes = this.#checked ?? this.#attributes()
-    this.#jar.set(
+    const attributes = this.#checked
+    this.#jar.put(
       this.#config.key,
       cookie,
       persists

@@ -58,10 +58,7 @@ export class CookieStore implements SessionStore {
   }
 
   toCookie(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
-    const payload = Object.create(null) as SessionData
-    payload[ID] = session.sid.publicId
-    Object.assign(payload, session.data)
-    payload[CREATED_AT] = session.createdAt
+    const payload = { [ID]: session.sid.publicId, ...session.data, [CREATED_AT]: session.createdAt }
     const sealed = (this.#sealer ?? context.sealer).seal(payload, context.key, session.expiresAt)
     const checked = (value: string): string => {
       checkSize(context.key, value, session.data)

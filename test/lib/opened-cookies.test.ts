@@ -1,0 +1,34 @@
+import { test } from 'tap'
+import { Keyring } from '../../lib/keyring.ts'
+import { OpenedCookies } from '../../lib/opened-cookies.ts'
+import type { SessionData } from '../../lib/session-hash.ts'
+import { SECRET } from '../session-app.ts'
+
+const seal = (n: number): { payload: SessionData; expiresAt: undefined; retired: false } => ({
+  payload: { n },
+  expiresAt: undefined,
+  retired: false,
+})
+
+test('what was opened is found again, and what was asked for lately stays longest', async (t) => {
+  const cookies = new OpenedCookies()
+  const text = (n: number): string => String(n).padStart(1024 * 1024, '.')
+  cookies.set(text(0), seal(0))
+  for (let n = 1; n < 40; n++) {
+    cookies.set(text(n), seal(n))
+    t.equal(cookies.get(text(0))?.payload['n'], 0)
+  }
+  t.equal(cookies.get(text(39))?.payload['n'], 39)
+  t.equal(cookies.get(text(1)), undefined, 'and there is a bound')
+})
+
+test('a cookie that was opened before is refused once it has ended, and under another name', async (t) => {
+  const keyring = new Keyring({ secret: SECRET })
+  const text = keyring.seal({ a: 1 }, 'one', 1000)
+  const opened = keyring.open(text, 'one', 500)
+  t.same(opened?.payload, { a: 1 })
+  t.equal(keyring.open(text, 'one', 999), opened, 'opened once')
+  t.equal(keyring.open(text, 'one', 1000), undefined)
+  t.equal(keyring.open(text, 'other', 500), undefined)
+  t.equal(keyring.open(`${text.slice(0, -3)}A==`, 'one', 500), undefined)
+})
