@@ -24,7 +24,7 @@ async function compile(t: Test, files: Record<string, string>): Promise<string> 
       include: ['*.ts'],
     }),
   })
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const tsc = join(root, 'node_modules', 'typescript', 'lib', 'tsc.js')
   return new Promise((resolve) => {
     execFile(process.execPath, [tsc, '-p', folder, '--pretty', 'false'], { cwd: folder }, (_error, stdout, stderr) =>
       resolve(stdout + stderr),
