@@ -29,6 +29,7 @@ export {
   type OwnedSelection,
   type OwnedStore,
   type RenewableStore,
+  type RenewOptions,
   type SessionSummary,
   type StoredSession,
   type StoreOptions,

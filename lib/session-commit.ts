@@ -40,7 +40,8 @@ export interface Committed {
  */
 const SLOW_READ = 1000
 
-const MAX_COOKIES = 4
+/** A browser may hold several cookies of one name; more than these are an attack. */
+export const MAX_CANDIDATES: number = 4
 
 /** A hundred years, in seconds; Rails' format ends with the year 9999. */
 const LONGEST_IDLE = 100 * 366 * 24 * 3600
@@ -247,7 +248,8 @@ export class SessionCommit {
   /** Removes what the browser's cookie stands for. */
   #delete(): Promise<void> | undefined {
     const { cookie } = this.#it
-    const sent = cookie === undefined ? this.#jar.rawValues(this.#config.key, MAX_COOKIES).map(decodeSealed) : [cookie]
+    const sent =
+      cookie === undefined ? this.#jar.rawValues(this.#config.key, MAX_CANDIDATES).map(decodeSealed) : [cookie]
     const removals = sent
       .map((value) => value !== undefined && this.#config.store.forgetCookie(this.#req, value, this.#context))
       .filter((removal) => typeof removal === 'object' && isPromise(removal))

@@ -11,7 +11,7 @@ import {
   SessionNotAwaitedError,
   SessionUnavailableError,
 } from './errors.ts'
-import { contextOf, SessionCommit, type Committed } from './session-commit.ts'
+import { contextOf, MAX_CANDIDATES, SessionCommit, type Committed } from './session-commit.ts'
 import type { SessionConfig } from './session-config.ts'
 import { isOver } from './session-expiry.ts'
 import { SessionHash, type SessionData } from './session-hash.ts'
@@ -44,9 +44,6 @@ export interface SessionHandle<Data> extends PromiseLike<Session<Data>> {
   /** Options of this request and its response; `expireAfter` stays with the session. */
   readonly options: SessionRequestOptions
 }
-
-/** A browser may hold several cookies of one name; more than these are an attack. */
-const MAX_CANDIDATES = 4
 
 type State = 'open' | 'destroyed' | 'committed'
 
@@ -156,9 +153,8 @@ export class RequestSession {
       this.#publishLoad('none')
       this.#promise = Promise.resolve(this.#open(undefined).proxy)
     } else {
+      // whoever asked for it hears of a failure, so there is none that nobody handles
       this.#promise = this.#find(cookies)
-      // whoever awaits it hears of a failure; if nobody does, it concerns nobody
-      this.#promise.catch(() => {})
     }
     return this.#promise
   }

@@ -52,18 +52,20 @@ export interface TouchableStore {
   touchSession(req: IncomingMessage, sid: SessionId, options: { readonly expiresAt: number }): Awaitable<boolean>
 }
 
+/** How a session is to be renewed: what to change of what is taken, and until when a marker is to stand in its place. */
+export interface RenewOptions extends WriteOptions {
+  readonly changes: SessionChanges
+  /** In milliseconds since 1970. */
+  readonly markUntil: number
+}
+
 /** A store that can give a session a new id without a moment in which there are two, or a lost change. */
 export interface RenewableStore {
   /**
    * Takes what is stored under `from` now, leaves a marker, and creates it with the changes under `to`.
    * `false`: it was gone, and nothing was written.
    */
-  renewSession(
-    req: IncomingMessage,
-    from: SessionId,
-    to: SessionId,
-    options: WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number },
-  ): Awaitable<boolean>
+  renewSession(req: IncomingMessage, from: SessionId, to: SessionId, options: RenewOptions): Awaitable<boolean>
 }
 
 /** A session in a list of one owner's. Times are in milliseconds since 1970. */
@@ -130,8 +132,7 @@ export abstract class AbstractStore implements SessionStore {
   readonly ttl: number
 
   constructor({ ttl = DEFAULT_TTL }: StoreOptions = {}) {
-    if (!(Number.isFinite(ttl) && ttl > 0)) throw new InvalidOptionError('ttl must be a number of seconds above 0.')
-    this.ttl = ttl
+    this.ttl = checkTtl(ttl)
   }
 
   /** The record; absent or expired is `undefined`. An error means that the store could not tell. */
@@ -200,18 +201,19 @@ export abstract class AbstractStore implements SessionStore {
     }
   }
 
-  async #renew(
-    req: IncomingMessage,
-    from: SessionId,
-    to: SessionId,
-    options: WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number },
-  ): Promise<boolean> {
+  async #renew(req: IncomingMessage, from: SessionId, to: SessionId, options: RenewOptions): Promise<boolean> {
     if (isRenewable(this)) return this.renewSession(req, from, to, options)
     const found = await this.findSession(req, from)
     if (!found || found.gone === true) return false
     await this.deleteSession(req, from, { markUntil: options.markUntil, successor: to.privateId })
     return this.writeSession(req, to, merge(found.data, options.changes), { ...options, changes: 'all' })
   }
+}
+
+/** @throws {InvalidOptionError} */
+export function checkTtl(ttl: number): number {
+  if (Number.isFinite(ttl) && ttl > 0) return ttl
+  throw new InvalidOptionError('ttl must be a number of seconds above 0.')
 }
 
 /** The private id, of a private or a public one. */

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from '../lib/app.ts'
 import { checkSize } from '../lib/cookie-jar.ts'
-import { InvalidOptionError } from '../lib/errors.ts'
 import type { JsonValue } from '../lib/json.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
@@ -13,7 +12,7 @@ import type {
   SessionStore,
   StoreContext,
 } from '../lib/session-store.ts'
-import { DEFAULT_TTL, type StoreOptions } from './abstract-store.ts'
+import { checkTtl, DEFAULT_TTL, type StoreOptions } from './abstract-store.ts'
 
 export interface CookieStoreOptions extends StoreOptions {
   /** What seals the cookie. Default: Rails' format (7.1 and later), with the secret of `cookies()`. */
@@ -44,8 +43,7 @@ export class CookieStore implements SessionStore {
   readonly #revokedSince: CookieStoreOptions['revokedSince']
 
   constructor({ sealer, ttl = DEFAULT_TTL, revokedSince }: CookieStoreOptions = {}) {
-    if (!(Number.isFinite(ttl) && ttl > 0)) throw new InvalidOptionError('ttl must be a number of seconds above 0.')
-    this.ttl = ttl
+    this.ttl = checkTtl(ttl)
     this.needs = sealer ? [] : ['cookies.secret']
     this.#sealer = sealer
     this.needsOwner = revokedSince !== undefined

@@ -8,7 +8,7 @@ import {
   StoreTimeoutError,
   StoreTooLargeError,
 } from '../lib/errors.ts'
-import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
+import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
   AbstractStore,
@@ -16,6 +16,7 @@ import {
   type ClosableStore,
   type DeleteOptions,
   type RenewableStore,
+  type RenewOptions,
   type StoredSession,
   type StoreOptions,
   type TouchableStore,
@@ -66,8 +67,6 @@ export interface MemcachedStoreOptions extends StoreOptions {
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
   clock?: () => number
 }
-
-type RenewOptions = WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number }
 
 /** Visible ASCII: a space or a line end in a key would begin another command. */
 const PREFIX = /^[\x21-\x7e]*$/

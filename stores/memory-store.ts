@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { InvalidOptionError } from '../lib/errors.ts'
-import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
+import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
   AbstractStore,
@@ -12,6 +12,7 @@ import {
   type OwnedSelection,
   type OwnedStore,
   type RenewableStore,
+  type RenewOptions,
   type SessionSummary,
   type StoredSession,
   type StoreOptions,
@@ -104,12 +105,7 @@ export class MemoryStore extends AbstractStore implements TouchableStore, Renewa
     return true
   }
 
-  renewSession(
-    req: IncomingMessage,
-    from: SessionId,
-    to: SessionId,
-    options: WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number },
-  ): boolean {
+  renewSession(req: IncomingMessage, from: SessionId, to: SessionId, options: RenewOptions): boolean {
     const row = this.#use(from.privateId)
     if (row === undefined || row.gone) return false
     this.#mark(from.privateId, options.markUntil, to.privateId)

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { InvalidOptionError, StoreCorruptError, StoreTimeoutError } from '../lib/errors.ts'
 import type { JsonValue } from '../lib/json.ts'
-import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
+import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { StoreContext } from '../lib/session-store.ts'
 import {
@@ -16,6 +16,7 @@ import {
   type OwnedSelection,
   type OwnedStore,
   type RenewableStore,
+  type RenewOptions,
   type SessionSummary,
   type StoredSession,
   type StoreOptions,
@@ -39,8 +40,6 @@ export interface RedisStoreOptions extends StoreOptions {
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
   clock?: () => number
 }
-
-type RenewOptions = WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number }
 
 /** Of the fields of a record those that begin with it hold the data; the others are ours. */
 const DATA = ':'

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Awaitable } from '../lib/app.ts'
 import { InvalidOptionError, StoreCorruptError, StoreLockedError } from '../lib/errors.ts'
-import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
+import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import { warnOnce } from '../lib/warning.ts'
 import {
@@ -17,6 +17,7 @@ import {
   type OwnedSelection,
   type OwnedStore,
   type RenewableStore,
+  type RenewOptions,
   type SessionSummary,
   type StoredSession,
   type StoreOptions,
@@ -48,8 +49,6 @@ export interface SqliteStoreOptions extends StoreOptions {
 }
 
 type Row = [data: string, createdAt: number, expiresAt: number, owner: string | null, gone: string | null]
-
-type RenewOptions = WriteOptions & { readonly changes: SessionChanges; readonly markUntil: number }
 
 const TABLE = /^[a-z_][a-z0-9_]{0,50}$/i
 

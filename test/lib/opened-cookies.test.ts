@@ -30,5 +30,6 @@ test('a cookie that was opened before is refused once it has ended, and under an
   t.equal(keyring.open(text, 'one', 999), opened, 'opened once')
   t.equal(keyring.open(text, 'one', 1000), undefined)
   t.equal(keyring.open(text, 'other', 500), undefined)
-  t.equal(keyring.open(`${text.slice(0, -3)}A==`, 'one', 500), undefined)
+  const other = text.endsWith('A==') ? 'Q==' : 'A=='
+  t.equal(keyring.open(text.slice(0, -3) + other, 'one', 500), undefined)
 })
