@@ -25,8 +25,13 @@ type Step =
 
 const notFound: App = () => [404, { 'content-type': 'text/plain; charset=utf-8' }, 'Not Found\n']
 
-/** What an app that a Builder made prints as, for the stack that it is mapped into. */
-const listings = new WeakMap<App<never>, string>()
+/** The Builder that an app is of. */
+const stacks = new WeakMap<App<never>, Builder>()
+
+/** The stack of an app, or the stack itself; `undefined` for an app that no Builder made. */
+export function stackOf(app: App | Builder): Builder | undefined {
+  return app instanceof Builder ? app : stacks.get(app)
+}
 
 /**
  * A stack of middleware around a controller, as Rack's Builder:
@@ -105,9 +110,36 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
       throw new InvalidOptionError('run() takes an app: a function from a request to a response.')
     }
     this.#controller = controller
-    let built = checked((controller ?? notFound) as unknown as App)
-    for (let i = this.#steps.length - 1; i >= 0; i--) {
-      const step = this.#steps[i] as Step
+    const built = this.#build(this.#steps, checked((controller ?? notFound) as unknown as App))
+    stacks.set(built, this as unknown as Builder)
+    return built
+  }
+
+  /**
+   * Another app of the same layers, down to the one that adds a property to the request, in `map` too, and with
+   * another controller right below it; `undefined` where no layer adds it. It shares what the layers share: the
+   * stores and the keys.
+   *
+   * @internal for `sessionFor` and `MockRequest`, which want the session and nothing of what is below
+   */
+  cut(property: string, controller: App<never>): App | undefined {
+    const above: Step[] = []
+    for (const step of this.#steps) {
+      if (step.kind === 'map') {
+        const inner = stacks.get(step.app)?.cut(property, controller)
+        if (inner) return this.#build(above, inner)
+        continue
+      }
+      above.push(step)
+      if (step.layer.adds?.includes(property)) return this.#build(above, checked(controller as unknown as App))
+    }
+    return undefined
+  }
+
+  #build(steps: readonly Step[], app: App): App {
+    let built = app
+    for (let i = steps.length - 1; i >= 0; i--) {
+      const step = steps[i] as Step
       if (step.kind === 'use') {
         built = step.layer(built)
         if (typeof built !== 'function') {
@@ -120,13 +152,12 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
       // maps side by side are one table, so that the longest prefix wins whatever their order; of two equal ones,
       // as in Rack, the last
       const table = [step]
-      for (let above = this.#steps[i - 1]; above?.kind === 'map'; above = this.#steps[i - 1]) {
+      for (let above = steps[i - 1]; above?.kind === 'map'; above = steps[i - 1]) {
         table.push(above)
         i--
       }
       built = urlMap(table, built)
     }
-    listings.set(built, this.toString())
     return built
   }
 
@@ -134,7 +165,7 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
   toString(): string {
     const lines = this.#steps.map((step) => {
       if (step.kind === 'use') return `use ${nameOf(step.layer)}`
-      const inner = listings.get(step.app) ?? `run ${nameOf(step.app)}`
+      const inner = stacks.get(step.app)?.toString() ?? `run ${nameOf(step.app)}`
       return `map ${step.location}\n${inner.replace(/^/gm, '  ')}`
     })
     if (this.#controller) lines.push(`run ${nameOf(this.#controller)}`)

@@ -4,6 +4,11 @@
  */
 export class RackError extends Error {
   readonly code: string
+  /**
+   * For a fault of the request, and not of the application: the status, from 400 to 499, that the listener and
+   * `showExceptions()` answer with.
+   */
+  declare readonly status?: number
 
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options)
@@ -114,6 +119,74 @@ export class SessionUnavailableError extends RackError {
 export class InvalidResponseError extends RackError {
   constructor(message: string) {
     super('ERR_INVALID_RESPONSE', message)
+  }
+}
+
+/**
+ * `ERR_FORM_TOO_LARGE` (413): the body of a form is larger than `form({ limit })`. Raise the limit, if such forms
+ * are meant to be sent.
+ */
+export class FormTooLargeError extends RackError {
+  override readonly status = 413
+
+  constructor(limit: number) {
+    super(
+      'ERR_FORM_TOO_LARGE',
+      `The form is larger than ${limit} bytes. If forms of this size are meant to be sent, raise form({ limit }).`,
+    )
+  }
+}
+
+/**
+ * `ERR_FORM_INCOMPLETE` (400): the client went away, or its body broke off, before the form was read. There is
+ * nothing to do.
+ */
+export class FormIncompleteError extends RackError {
+  override readonly status = 400
+
+  constructor(cause?: unknown) {
+    super('ERR_FORM_INCOMPLETE', 'The client sent only a part of the form.', { cause })
+  }
+}
+
+/** `ERR_FORM_UNSUPPORTED` (415): the form came compressed (`content-encoding`), which no browser does. */
+export class FormUnsupportedError extends RackError {
+  override readonly status = 415
+
+  constructor() {
+    super('ERR_FORM_UNSUPPORTED', 'The form has a content-encoding. Send it without.')
+  }
+}
+
+/** `ERR_FORM_TAKEN`: something else has read the body before `req.form()` was called. Call it first. */
+export class FormTakenError extends RackError {
+  constructor() {
+    super(
+      'ERR_FORM_TAKEN',
+      'The body was read already, so req.form() has nothing to read. Put form() above whatever reads the body, ' +
+        'and await req.form() before it.',
+    )
+  }
+}
+
+/**
+ * `ERR_CSRF` (422, as in Rails): a request that changes something came from another site, or without a token
+ * that shows that it did not. The message gives the reason. In a form of your own, send the token of
+ * `await req.csrfToken()` as `authenticity_token`, or in the header `x-csrf-token`; name other sites that may
+ * send requests in `csrf({ trustedOrigins })`.
+ */
+export class CsrfError extends RackError {
+  override readonly status = 422
+
+  constructor(reason: string) {
+    super('ERR_CSRF', reason)
+  }
+}
+
+/** `ERR_LINT`: an app or a layer broke a rule of the response or the request. The message names the rule. */
+export class LintError extends RackError {
+  constructor(message: string) {
+    super('ERR_LINT', message)
   }
 }
 

@@ -9,6 +9,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { isPromise, type App, type Awaitable, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
 import { closeBody, NOT_TEXT, takeResponse } from './body.ts'
 import { Builder } from './builder.ts'
+import { errorResponse } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
 
 export interface ListenerOptions {
@@ -25,8 +26,8 @@ export type Listener = (req: IncomingMessage | Http2ServerRequest, res: ServerRe
 /**
  * Makes an app a listener of a node server.
  *
- * The head is sent with the first bytes of the body, so that an error before them is a plain 500; an error
- * after them destroys the connection. A stream that wants its head sent at once yields an empty string first.
+ * The head is sent with the first bytes of the body, so that an error before them is a plain 500, or the 4xx that
+ * the error's own `status` names; an error after them destroys the connection. A stream that wants its head sent at once yields an empty string first.
  * Strings, bytes and lists get a `content-length`; HEAD, 204 and 304 send no body; a body is read no faster
  * than the client takes it, and closed when the client goes away.
  *
@@ -56,6 +57,16 @@ export function toListener(app: App | Builder, options: ListenerOptions = {}): L
       out.fail(error)
     }
   }
+}
+
+/** Sends a triple as the answer to a request. */
+export function sendResponse(
+  req: IncomingMessage,
+  res: ServerResponse,
+  response: RackResponse,
+  onError: (error: unknown, req: IncomingMessage) => void,
+): void {
+  new Output(req, res, onError).send(response)
 }
 
 /** One response on its way to one client. */
@@ -90,12 +101,12 @@ class Output {
     }
   }
 
-  /** A plain 500 while that is still possible, else the end of the connection. Says nothing about the error. */
+  /** A plain page while that is still possible, else the end of the connection. Says nothing about the error. */
   fail(failure: unknown): void {
     const { req, res } = this
     if (!isGone(req, res)) {
       if (res.headersSent) abort(res)
-      else sendError(req, res)
+      else sendError(failure, req, res)
     }
     try {
       const heard: unknown = this.onError(failure, req)
@@ -210,15 +221,16 @@ function chunksOf(body: Iterable<unknown> | AsyncIterable<unknown>): Chunks {
   return Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
 }
 
-function sendError(req: IncomingMessage, res: ServerResponse): void {
+function sendError(failure: unknown, req: IncomingMessage, res: ServerResponse): void {
+  const [status, headers, body] = errorResponse(failure)
   // writeHead, where it refused a header, has kept those before it
   for (const name of res.getHeaderNames()) res.removeHeader(name)
   if (req.httpVersionMajor < 2) {
     res.statusMessage = ''
     res.chunkedEncoding = false
   }
-  res.writeHead(500, { 'content-type': 'text/plain; charset=utf-8', 'content-length': 22 })
-  res.end(req.method === 'HEAD' ? undefined : 'Internal Server Error\n')
+  res.writeHead(status, present(headers))
+  res.end(req.method === 'HEAD' ? undefined : body)
 }
 
 /** Ends a response so that the client can tell it from one that is complete. */

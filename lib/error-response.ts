@@ -1,0 +1,19 @@
+import { STATUS_CODES } from 'node:http'
+import type { RackResponse } from './app.ts'
+
+/**
+ * The status that an error is answered with: its own, where it says that the request was at fault (`status` or
+ * `statusCode` from 400 to 499, as the packages of Connect and Express have it), else 500.
+ */
+export function statusOf(error: unknown): number {
+  const { status, statusCode } = (error ?? {}) as { status?: unknown; statusCode?: unknown }
+  const said = Number.isInteger(status) ? status : statusCode
+  return Number.isInteger(said) && (said as number) >= 400 && (said as number) < 500 ? (said as number) : 500
+}
+
+/** A plain page that says nothing of the error but its status. */
+export function errorResponse(error: unknown): RackResponse {
+  const status = statusOf(error)
+  const text = `${STATUS_CODES[status] ?? 'Error'}\n`
+  return [status, { 'content-type': 'text/plain; charset=utf-8', 'content-length': text.length }, text]
+}
