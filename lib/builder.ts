@@ -111,7 +111,7 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
     }
     this.#controller = controller
     const built = this.#build(this.#steps, checked((controller ?? notFound) as unknown as App))
-    stacks.set(built, this as unknown as Builder)
+    stacks.set(built, this)
     return built
   }
 
