@@ -84,6 +84,12 @@ export class RequestJar implements CookieJar {
     this.config = config
   }
 
+  /** A jar with the same keys, of a request without cookies. What is written into it is not sent. */
+  static emptyOf(jar: RequestJar): RequestJar {
+    const { cookie: _, ...headers } = jar.#req.headers
+    return new RequestJar(Object.create(jar.#req, { headers: { value: headers } }) as IncomingMessage, jar.config)
+  }
+
   get(name: string): string | undefined {
     if (this.#written?.has(name)) return this.#written.get(name)
     const raw = this.#cookies()[name]

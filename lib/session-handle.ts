@@ -10,6 +10,7 @@ import {
   SessionDestroyedError,
   SessionNotAwaitedError,
   SessionUnavailableError,
+  StackOrderError,
 } from './errors.ts'
 import { contextOf, MAX_CANDIDATES, SessionCommit, type Committed } from './session-commit.ts'
 import type { SessionConfig } from './session-config.ts'
@@ -62,6 +63,7 @@ export class RequestSession {
   #record: LoadedSession | undefined
   #loadedAt = 0
   #reset = false
+  #restarts = 0
   #renew = false
   #clear = false
   #newId: SessionId | undefined
@@ -87,10 +89,7 @@ export class RequestSession {
     this.#reset = true
     this.#renew = this.#clear = false
     this.#newId = undefined
-    this.#hash ??= new SessionHash()
-    this.#hash.restart()
-    this.#promise = Promise.resolve(this.#hash.proxy)
-    return this.#hash.proxy
+    return this.#restart().proxy
   }
 
   renew(): void {
@@ -102,10 +101,7 @@ export class RequestSession {
     if (this.#state === 'destroyed') return
     this.#mayChange('destroyed')
     this.#state = 'destroyed'
-    this.#hash ??= new SessionHash()
-    this.#hash.restart()
-    this.#hash.refuseWrites(() => new SessionDestroyedError())
-    this.#promise = Promise.resolve(this.#hash.proxy)
+    this.#restart().refuseWrites(() => new SessionDestroyedError())
   }
 
   clear(): void {
@@ -134,6 +130,24 @@ export class RequestSession {
 
   get options(): SessionRequestOptions {
     return (this.#options ??= {})
+  }
+
+  /** How often the session was emptied by a reset or a destroy, for what keeps a part of it, as the flash does. */
+  get restarts(): number {
+    return this.#restarts
+  }
+
+  /** A session with the same options that holds nothing, and of which nothing will be saved. */
+  static emptyOf(handle: RequestSession, jar: RequestJar): RequestSession {
+    return new RequestSession(handle.#config, handle.#req, jar)
+  }
+
+  #restart(): SessionHash {
+    this.#restarts++
+    this.#hash ??= new SessionHash()
+    this.#hash.restart()
+    this.#promise = Promise.resolve(this.#hash.proxy)
+    return this.#hash
   }
 
   #mayChange(what: string): void {
@@ -292,6 +306,16 @@ export class RequestSession {
     const message: LoadMessage = { req: this.#req, key: this.#config.key, outcome }
     sessionLoad.publish(message)
   }
+}
+
+/**
+ * The session of a request, for a layer that needs it.
+ *
+ * @throws {StackOrderError} there is none
+ */
+export function requireSession(req: { readonly session?: unknown }, layer: string): RequestSession {
+  if (req.session instanceof RequestSession) return req.session
+  throw new StackOrderError(`${layer} needs, above it, the layer that adds req.session: use(session()) first.`)
 }
 
 const writtenLate = (): Error => new SessionCommittedError('The session was written')

@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http'
-import { describe, isPromise, type Middleware, type RackResponse } from '../lib/app.ts'
+import { describe, type Middleware } from '../lib/app.ts'
+import { callInner } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar, type JarConfig } from '../lib/cookie-jar.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
 import { Keyring, type KeyringOptions } from '../lib/keyring.ts'
@@ -30,24 +30,14 @@ export function cookies(options: CookiesOptions = {}): Middleware<{ readonly coo
   const config: JarConfig = { keyring: new Keyring(options), sameSite, clock }
   const adds = config.keyring.hasSecret ? ['cookies', 'cookies.secret'] : ['cookies']
 
-  return describe('cookies', { adds }, (app) => (req: IncomingMessage & { readonly cookies?: CookieJar }) => {
+  return describe('cookies', { adds }, (app) => (req) => {
     const jar = new RequestJar(req, config)
-    // a stack inside `map` may have a jar of its own; the layers above it get theirs back
-    const { cookies: outer } = req
-    const leave = (response: RackResponse): RackResponse => {
-      if (outer) Object.assign(req, { cookies: outer })
-      return jar.commit(response)
-    }
-    const fail = (error: unknown): never => {
-      if (outer) Object.assign(req, { cookies: outer })
-      jar.close()
-      throw error
-    }
-    try {
-      const response = app(Object.assign(req, { cookies: jar }))
-      return isPromise(response) ? response.then(leave, fail) : leave(response)
-    } catch (error) {
-      return fail(error)
-    }
+    return callInner(
+      app,
+      req,
+      { cookies: jar },
+      (response) => jar.commit(response),
+      () => jar.close(),
+    )
   })
 }

@@ -1,4 +1,5 @@
-import { describe, isPromise, type Awaitable, type Middleware, type RackResponse } from '../lib/app.ts'
+import { describe, type Middleware } from '../lib/app.ts'
+import { callInner } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
 import { checkCookie } from '../lib/cookie-options.ts'
 import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
@@ -49,24 +50,13 @@ export function session<Data extends object = Record<string, unknown>>(
       )
     }
     const handle = new RequestSession(config, req, jar)
-    // a stack inside `map` may have a session of its own; the layers above it get theirs back
-    const { session: outer } = req as { session?: unknown }
-    const leave = (response: RackResponse): Awaitable<RackResponse> => {
-      if (outer) Object.assign(req, { session: outer })
-      return handle.commit(response)
-    }
-    const fail = (error: unknown): never => {
-      if (outer) Object.assign(req, { session: outer })
-      handle.close()
-      throw error
-    }
-    let response: Awaitable<RackResponse>
-    try {
-      response = app(Object.assign(req, { session: handle as unknown as SessionHandle<Data> }))
-    } catch (error) {
-      return fail(error)
-    }
-    return isPromise(response) ? response.then(leave, fail) : leave(response)
+    return callInner(
+      app,
+      req,
+      { session: handle as unknown as SessionHandle<Data> },
+      (response) => handle.commit(response),
+      () => handle.close(),
+    )
   })
 }
 

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { CookiesOptions } from '../lib/index.ts'
 
 /** Rails' settings behind a vector, under Rails' own names. */
 export interface VectorConfig {
@@ -68,6 +69,32 @@ export interface VectorFile {
   category: string
   configs: Record<string, VectorConfig>
   vectors: Vector[]
+}
+
+/** The settings that a vector was made with. */
+export function configOf(configs: Record<string, VectorConfig>, { id, config }: Vector): VectorConfig {
+  const found = configs[config ?? '']
+  if (found === undefined) throw new Error(`${id} names a config that is not there`)
+  return found
+}
+
+/** Rails' settings as options of `cookies()`. */
+export function railsOptions(config: VectorConfig): CookiesOptions {
+  return {
+    secret: config.secret_key_base,
+    keyDigest: config.key_digest,
+    keyIterations: config.key_iterations,
+    salts: {
+      encrypted: config.authenticated_encrypted_cookie_salt,
+      signed: config.signed_cookie_salt,
+      ...(config.encrypted_signed_cookie_salt !== null && {
+        legacyEncrypted: config.encrypted_cookie_salt,
+        legacySigned: config.encrypted_signed_cookie_salt,
+      }),
+    },
+    // without these salts Rails does not read the retired format
+    legacy: config.encrypted_signed_cookie_salt !== null,
+  }
 }
 
 const folder = process.env['LUGGAGE_RACK_VECTORS'] || join(packageRoot(import.meta.dirname), 'test', 'vectors')

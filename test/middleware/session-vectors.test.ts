@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { parseSetCookie } from 'cookie'
 import { test } from 'tap'
 import { Builder, cookies, session, SessionId, type App, type RackHeaders, type Session } from '../../lib/index.ts'
-import { vectorFiles, type Vector, type VectorConfig } from '../vectors.ts'
+import { configOf, railsOptions, vectorFiles, type Vector, type VectorConfig } from '../vectors.ts'
 
 type Data = Record<string, unknown>
 
@@ -26,19 +26,7 @@ function appOf(config: VectorConfig, key: string, requirePurpose: boolean): App 
   const app = new Builder()
     .use(
       cookies({
-        secret: config.secret_key_base,
-        keyDigest: config.key_digest,
-        keyIterations: config.key_iterations,
-        salts: {
-          encrypted: config.authenticated_encrypted_cookie_salt,
-          signed: config.signed_cookie_salt,
-          ...(config.encrypted_signed_cookie_salt !== null && {
-            legacyEncrypted: config.encrypted_cookie_salt,
-            legacySigned: config.encrypted_signed_cookie_salt,
-          }),
-        },
-        // without these salts Rails does not read the retired format
-        legacy: config.encrypted_signed_cookie_salt !== null,
+        ...railsOptions(config),
         clock: () => now,
         ...(requirePurpose ? {} : { requirePurpose }),
       }),
@@ -68,12 +56,6 @@ async function ask(
   } catch (error) {
     return [500, {}, JSON.stringify(String(error))]
   }
-}
-
-function configOf(configs: Record<string, VectorConfig>, { id, config }: Vector): VectorConfig {
-  const found = configs[config ?? '']
-  if (found === undefined) throw new Error(`${id} names a config that is not there`)
-  return found
 }
 
 function setCookie(headers: RackHeaders): { name: string; value: string | undefined } | undefined {
