@@ -59,7 +59,7 @@ export function dashboardPage(user: string, visits: number, cart: readonly CartL
   )
 }
 
-export function cartPage(user: string, cart: readonly CartLine[]): string {
+export function cartPage(user: string, cart: readonly CartLine[], notice = ''): string {
   const lines = cart.map(
     ({ item, quantity }) =>
       html`<li>
@@ -83,6 +83,7 @@ export function cartPage(user: string, cart: readonly CartLine[]): string {
   return layout(
     'Cart',
     html`<h1>Your cart</h1>
+      ${notice && html`<p role="status">${notice}</p>`}
       <ul class="card">
         ${lines.length > 0 ? lines : html`<li>There is nothing in it yet.</li>`}
       </ul>

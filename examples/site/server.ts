@@ -7,10 +7,14 @@ import { parseArgs } from 'node:util'
 import {
   Builder,
   cookies,
+  csrf,
+  CsrfError,
+  flash,
+  form,
   session,
   SessionId,
+  showExceptions,
   toListener,
-  type Middleware,
   type RackResponse,
   type RequestOf,
 } from 'luggage-rack'
@@ -26,26 +30,23 @@ const { values } = parseArgs({
 })
 const store = await storeNamed(values.store)
 
-/**
- * SameSite=Lax keeps the session's cookie out of what other sites post. What another origin of the same site posts
- * (another port of localhost, a sibling subdomain) still carries it, and is refused here.
- */
-const sameOrigin: Middleware = (app) => (req) => {
-  const { 'sec-fetch-site': site, origin, host } = req.headers
-  const own = site === undefined ? origin === undefined || origin.endsWith(`//${host}`) : site === 'same-origin'
-  return req.method === 'POST' && !own ? page(403, messagePage('That form was not one of ours.')) : app(req)
-}
-
-const smallForms: Middleware = (app) => (req) => {
-  const { 'content-length': length = 0, 'transfer-encoding': withoutLength } = req.headers
-  return withoutLength || Number(length) > 10_000 ? page(413, messagePage('That is too much for a form.')) : app(req)
+/** What went wrong, as a page of the site. Of a fault of ours it says nothing, and the log everything. */
+function sorry(error: unknown, _req: IncomingMessage, status: number): RackResponse {
+  if (status === 413) return page(413, messagePage('That is too much for a form.'))
+  if (error instanceof CsrfError) return page(403, messagePage('That form was not one of ours.'))
+  return page(status, messagePage('That did not work.'))
 }
 
 const stack = new Builder()
-  .use(sameOrigin)
-  .use(smallForms)
+  .use(showExceptions({ render: sorry }))
   .use(cookies({ secret: secretIn('.luggage-rack-secret') }))
   .use(session<{ user: string; visits: number; cart: CartLine[] }>({ store, key: '_site_session', owner: 'user' }))
+  .use(flash())
+  .use(form({ limit: 10_000 }))
+  // SameSite=Lax keeps the session's cookie out of what other sites post; this refuses what another origin of the
+  // same site posts (another port of localhost, a sibling subdomain). Browsers say where a request comes from, so a
+  // demonstration does without tokens
+  .use(csrf({ tokens: false }))
 
 /** What the layers make of node's request: it has `cookies` and `session`. */
 type Req = RequestOf<typeof stack>
@@ -82,7 +83,7 @@ async function dashboard(req: Req): Promise<RackResponse> {
 }
 
 async function signIn(req: Req): Promise<RackResponse> {
-  const name = (await formOf(req)).get('name')?.trim().slice(0, 50)
+  const name = (await req.form()).get('name')?.trim().slice(0, 50)
   if (!name) return page(422, signInPage('Please tell us a name.'))
   // a new, empty session: what somebody planted in this browser before does not become the user's
   const session = req.session.reset()
@@ -100,7 +101,8 @@ function signOut(req: Req): RackResponse {
 async function showCart(req: Req): Promise<RackResponse> {
   const session = await req.session
   if (session.user === undefined) return seeOther('/')
-  return page(200, cartPage(session.user, session.cart ?? []))
+  const { notice } = await req.flash
+  return page(200, cartPage(session.user, session.cart ?? [], notice))
 }
 
 async function showSessions(req: Req): Promise<RackResponse> {
@@ -113,7 +115,7 @@ async function showSessions(req: Req): Promise<RackResponse> {
 
 /** Signs out of the session that the form names, or of all but this one. */
 async function signOutElsewhere(req: Req): Promise<RackResponse> {
-  const only = (await formOf(req)).get('id') ?? undefined
+  const only = (await req.form()).get('id') ?? undefined
   const { user } = await req.session
   if (user === undefined || !listsOwners(store)) return seeOther('/')
   await store.deleteSessionsOf(user, { only, except: req.session.id })
@@ -122,28 +124,26 @@ async function signOutElsewhere(req: Req): Promise<RackResponse> {
 
 /** Changes the cart in place, which the session notices as it does an assignment. */
 async function changeCart(req: Req, path: string | undefined): Promise<RackResponse> {
-  const form = await formOf(req)
+  const form = await req.form()
   const session = await req.session
   if (session.user === undefined) return seeOther('/')
   const cart = (session.cart ??= [])
   const item = form.get('item') ?? ''
   const quantity = Number(form.get('quantity'))
   const line = cart.find((one) => one.item === item)
+  // the page that follows says it, and the one after that does not
+  const flash = await req.flash
   if (path === '/cart/add') {
     if (line) line.quantity = Math.min(line.quantity + 1, 99)
     else if (WARES.includes(item)) cart.push({ item, quantity: 1 })
+    if (WARES.includes(item)) flash.notice = `${item}: it is in your cart.`
   } else if (line && path === '/cart/remove') {
     cart.splice(cart.indexOf(line), 1)
+    flash.notice = `${item}: it is no longer in your cart.`
   } else if (line && Number.isInteger(quantity) && quantity >= 1 && quantity <= 99) {
     line.quantity = quantity
   }
   return seeOther('/cart')
-}
-
-async function formOf(req: IncomingMessage): Promise<URLSearchParams> {
-  let text = ''
-  for await (const chunk of req.setEncoding('utf8')) text += chunk as string
-  return new URLSearchParams(text)
 }
 
 /** A page says who is signed in, so no cache may keep it. */

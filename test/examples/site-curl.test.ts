@@ -47,7 +47,7 @@ test('sign-in, dashboard, sign-out, as curl sees them', async (t) => {
   t.match(dashboard.body, /Good day, Ada!/)
   t.match(dashboard.body, /<dd>1<\/dd>/)
   t.equal(dashboard.headers.get('cache-control'), 'no-store, private')
-  t.equal(dashboard.headers.get('vary'), 'cookie')
+  t.equal(dashboard.headers.get('vary'), 'Sec-Fetch-Site, cookie')
 
   t.equal(cookies().length, 1)
   const signOut = await curl('/sign-out', '-X', 'POST')
@@ -68,13 +68,13 @@ test('over 100 requests the cookie is sent exactly when the content of the sessi
     [false, '/cart'],
     [true, '/'], // the visits
     [true, '/cart/add', '-d', 'item=Umbrella'],
-    [false, '/cart'],
+    [true, '/cart'], // its message was shown, and goes
     [false, '/no-such-page'],
     [true, '/cart/quantity', '-d', 'item=Umbrella&quantity=5'],
     [false, '/cart/quantity', '-d', 'item=Umbrella&quantity=5'], // an equal value
     [false, '/cart/add', '-d', 'item=Unicorn'], // not on offer
     [true, '/cart/remove', '-d', 'item=Umbrella'],
-    [false, '/cart', '-I'],
+    [true, '/cart', '-I'], // as above
   ]
   const sent: boolean[] = []
   const values = new Set<string>()
@@ -88,7 +88,7 @@ test('over 100 requests the cookie is sent exactly when the content of the sessi
   }
   t.equal(sent.length, 100)
   t.strictSame(sent, Array.from({ length: 10 }, () => round.map(([changes]) => changes)).flat())
-  t.equal(values.size, 40, 'each with a value of its own')
+  t.equal(values.size, 60, 'each with a value of its own')
   t.match((await curl('/')).body, /<dd>11<\/dd>/, 'and every change was kept')
 })
 
@@ -120,7 +120,7 @@ test('forms that are too large, or of another origin, are refused', async (t) =>
   const status = async (...options: string[]): Promise<number> => (await curl('/sign-in', ...options)).status
   const large = `name=${'a'.repeat(10_000)}`
   t.equal(await status('-d', large), 413)
-  t.equal(await status('-d', 'name=Ada', '-H', 'Transfer-Encoding: chunked'), 413)
+  t.equal(await status('-d', large, '-H', 'Transfer-Encoding: chunked'), 413)
   t.equal(await status('-d', 'name='), 422)
   t.equal(await status('-d', 'name=Ada', '-H', 'Origin: http://evil.example'), 403)
   t.equal(await status('-d', 'name=Ada', '-H', 'Sec-Fetch-Site: same-site'), 403)
@@ -131,5 +131,5 @@ test('an unknown page is a 404 that does not touch the session', async (t) => {
   const { curl } = await curling(t)
   const { status, headers } = await curl('/favicon.ico')
   t.equal(status, 404)
-  t.equal(headers.get('vary'), undefined)
+  t.equal(headers.get('vary'), 'Sec-Fetch-Site')
 })

@@ -14,7 +14,8 @@ test('the site runs on every store, and its visitors stay signed in', async (t) 
   for (const [store, listed] of Object.entries(lists)) {
     const { port, end } = await start(t, 'site/server', { cwd: t.testdir(), env, args: ['--store', store] })
     const client = new Client(port)
-    await client.get('/sign-in', { method: 'POST', body: 'name=Ada', headers: { 'sec-fetch-site': 'same-origin' } })
+    const headers = { 'sec-fetch-site': 'same-origin', 'content-type': 'application/x-www-form-urlencoded' }
+    await client.get('/sign-in', { method: 'POST', body: 'name=Ada', headers })
     for (const visits of [1, 2]) {
       t.match((await client.get('/')).body, new RegExp(`Ada.*<dd>${visits}</dd>`, 's'), `${store}: visit ${visits}`)
     }

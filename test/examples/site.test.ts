@@ -88,7 +88,9 @@ test('the cart keeps what is added, changed and removed, and a second tab sees i
   for (const item of ['Umbrella', 'Travel chess', 'Umbrella', 'Flask of tea']) {
     await press(page, `Add: ${item}`)
   }
+  t.equal(await page.getByRole('status').innerText(), 'Flask of tea: it is in your cart.')
   await page.reload()
+  t.equal(await page.getByRole('status').count(), 0, 'which is said once')
   t.strictSame(await cartOf(page), [
     ['Umbrella', '2'],
     ['Travel chess', '1'],

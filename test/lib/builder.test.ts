@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { test } from 'tap'
 import { Builder, cookies, session, type App, type Middleware, type RackResponse } from '../../lib/index.ts'
+import { stackOf } from '../../lib/builder.ts'
 import { ask, serve } from '../server.ts'
 import { SECRET } from '../session-app.ts'
 
@@ -291,4 +292,64 @@ test('a stack without promises answers without one', async (t) => {
     return Array.isArray(response) ? ok(req) : [500, {}, '']
   })
   for (const path of ['/', '/a']) t.equal((await ask(port, path)).status, 200)
+})
+
+test('BUILDER-02: a layer is given the app below it first, and its maker exactly the options that were given', async (t) => {
+  const made: unknown[] = []
+  const greeting =
+    (...options: unknown[]): Middleware =>
+    (app) => {
+      made.push(...options)
+      return async (req) => {
+        const [status, headers, body] = await app(req)
+        return [status, { ...headers, 'x-greeting': String(options[0]) }, body]
+      }
+    }
+  const options = { loud: true }
+  const app = new Builder().use(greeting('hello', 2, options)).run(ok)
+  t.strictSame(made, ['hello', 2, options])
+  t.equal(made[2], options, 'and no copy')
+  const { port } = await serve(t, app)
+  t.match(await ask(port, '/'), { body: 'OK', headers: { 'x-greeting': 'hello' } })
+})
+
+test('a stack can be cut below the layer that adds a property, with another controller', async (t) => {
+  const log: string[] = []
+  const stack = new Builder()
+    .use(traced(log, 'above'))
+    .use(cookies({ secret: SECRET }))
+    .map('/', (inner) => inner.run(() => [500, {}, 'in the way']))
+    .use(session())
+    .use(() => () => [500, {}, 'a guard in the way'])
+  const app = stack.run(() => [500, {}, 'the controller'])
+  log.length = 0
+  for (const known of [app, stack]) {
+    const cut = stackOf(known)?.cut('session', (req: IncomingMessage & { session?: unknown }) => [
+      200,
+      {},
+      typeof req.session,
+    ])
+    const { port } = await serve(t, cut as App)
+    t.match(await ask(port, '/'), { status: 200, body: 'object' })
+  }
+  t.same(
+    log.filter((line) => line.endsWith('in')),
+    ['above in', 'above in'],
+  )
+  t.equal(stack.cut('user', ok), undefined, 'no layer adds it')
+  t.equal(stackOf(ok), undefined, 'an app that no Builder made')
+})
+
+test('a stack is cut inside map too, below the layers around it', async (t) => {
+  const stack = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .map('/other', (other) => other.run(ok))
+    .map('/admin', (admin) => admin.use(session()).run(ok))
+  const cut = stack.cut('session', (req: IncomingMessage & { cookies?: unknown; session?: unknown }) => [
+    200,
+    {},
+    `${typeof req.cookies} ${typeof req.session} ${req.url}`,
+  ])
+  const { port } = await serve(t, cut as App)
+  t.equal((await ask(port, '/anything')).body, 'object object /anything')
 })
