@@ -53,7 +53,11 @@ export function urlMap(locations: readonly { location: string; app: App }[], oth
     for (const { host: wanted, prefix, pattern, app } of table) {
       if (wanted !== undefined && wanted !== host) continue
       const match = pattern.exec(url)
-      if (match) return enter(req, url.slice(match[0].length), prefix, app)
+      if (!match) continue
+      const rest = url.slice(match[0].length)
+      // without a prefix before it, a path begins with a slash (RFC 9112, section 3.2.1)
+      const isRoot = prefix === '' && /^(\?|$)/.test(rest) && ((req as Partial<Mapped>).scriptName ?? '') === ''
+      return enter(req, isRoot ? `/${rest}` : rest, prefix, app)
     }
     return otherwise(req)
   }

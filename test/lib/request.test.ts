@@ -2,7 +2,7 @@ import { createServer, connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { test } from 'tap'
 import { toListener, type App, type Forwarded } from '../../lib/index.ts'
-import { hostOf, isLoopback, isSecure } from '../../lib/request.ts'
+import { hostOf, isLoopback, isSecure, originOf } from '../../lib/request.ts'
 import { ask, askRaw, serve } from '../server.ts'
 
 const app: App = (req) => [200, {}, JSON.stringify([hostOf(req), isLoopback(req), isSecure(req)])]
@@ -41,6 +41,31 @@ test('the word of a trusted proxy goes before', async (t) => {
   t.equal((await ask(port, '/', { headers: { host: 'localhost' } })).body, '["shop.example",false,true]')
   const plain = await serve(t, forwarded({ scheme: 'http', host: 'localhost', address: '192.0.2.1' }))
   t.equal((await ask(plain.port, '/', { headers: { host: 'example.com' } })).body, '["localhost",true,false]')
+})
+
+test("our own origin is written as browsers write it, a trusted proxy's word included", async (t) => {
+  const echo: App = (req) => [200, {}, originOf(req)]
+  const { port } = await serve(t, echo)
+  const origins: Record<string, string> = {
+    'Example.COM': 'http://example.com',
+    'example.com:8080': 'http://example.com:8080',
+    'example.com:80': 'http://example.com',
+    'example.com:443': 'http://example.com:443',
+    '[::1]:80': 'http://[::1]',
+    '[::80]': 'http://[::80]',
+  }
+  for (const [host, origin] of Object.entries(origins)) {
+    t.equal((await ask(port, '/', { headers: { host } })).body, origin, host)
+  }
+  t.match(await askRaw(port, 'GET / HTTP/1.0\r\n\r\n'), /\r\n\r\nhttp:\/\/$/)
+  for (const [host, origin] of [
+    ['Shop.example:443', 'https://shop.example'],
+    ['shop.example:80', 'https://shop.example:80'],
+  ] as const) {
+    const address = '192.0.2.1'
+    const proxied = await serve(t, (req) => echo(Object.assign(req, { forwarded: { scheme: 'https', host, address } })))
+    t.equal((await ask(proxied.port, '/')).body, origin)
+  }
 })
 
 test('headers that say so are not believed', async (t) => {

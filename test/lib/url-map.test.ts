@@ -91,6 +91,14 @@ test('neither repeated slashes nor the absolute form of an address lead past a m
   }
 })
 
+test('the root of an absolute address is a slash inside map, and an asterisk stays one', async (t) => {
+  const app = new Builder().map('/', (root) => root.run(here('root'))).run()
+  const { port } = await serve(t, app)
+  t.equal((await ask(port, 'http://example.org')).body, 'root  /')
+  t.equal((await ask(port, 'http://example.org?a=1')).body, 'root  /?a=1')
+  t.equal((await ask(port, '*', { method: 'OPTIONS' })).body, 'root  *')
+})
+
 test('BUILDER-13: a scriptName that is there is built on, and both are restored', async (t) => {
   const seen: unknown[] = []
   const app = new Builder()
