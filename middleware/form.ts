@@ -97,29 +97,34 @@ function streamOf(req: IncomingMessage): ServerHttp2Stream {
 
 function read(req: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
+    // of a client that goes away after the answer, only the socket tells
+    const socket = req.httpVersionMajor < 2 ? req.socket : undefined
     const chunks: Buffer[] = []
     let size = 0
+    const settle = (error?: Error): void => {
+      // without a listener the stream flows on into nothing, so that the client can go on to the answer
+      req.off('data', take)
+      req.off('close', leave)
+      socket?.off('close', leave)
+      if (error) reject(error)
+      else resolve(Buffer.concat(chunks))
+      chunks.length = 0
+    }
     const take = (chunk: Buffer | string): void => {
       // text, where something else has set an encoding
       const bytes = typeof chunk === 'string' ? Buffer.from(chunk, req.readableEncoding ?? 'utf8') : chunk
       size += bytes.length
-      if (size <= limit) {
-        chunks.push(bytes)
-        return
-      }
-      // without a listener the stream flows on into nothing, so that the client can go on to the answer
-      req.off('data', take)
-      chunks.length = 0
-      reject(new FormTooLargeError(limit))
+      if (size > limit) settle(new FormTooLargeError(limit))
+      else chunks.push(bytes)
     }
-    const end = (): void => {
-      if (isCut(req)) reject(new FormIncompleteError())
-      else resolve(Buffer.concat(chunks))
+    const leave = (cause?: unknown): void => {
+      settle(new FormIncompleteError(cause instanceof Error ? cause : undefined))
     }
+    socket?.on('close', leave)
     req.on('data', take)
-    req.on('end', end)
-    req.on('error', (error) => reject(new FormIncompleteError(error)))
-    req.on('close', () => reject(new FormIncompleteError()))
+    req.on('end', () => (isCut(req) ? leave() : settle()))
+    req.on('error', leave)
+    req.on('close', leave)
     // a stream that something else has paused would stay so
     req.resume()
   })

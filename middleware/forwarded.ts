@@ -92,8 +92,8 @@ function forwardedOf(req: IncomingMessage, trust: Trust): Forwarded {
 
 /**
  * What the outermost of the trusted proxies wrote. A client may have sent the header itself, and proxies may have
- * added theirs at its end: then as many values are theirs as there are proxies. Empty ones count: they are what a
- * proxy wrote that knew nothing, and what is left of them is the client's.
+ * added theirs at its end: then as many values are theirs as there are proxies. Empty values count too: a proxy may
+ * have written one, and without it the client's own would be taken for the proxy's.
  */
 function valueOf(req: IncomingMessage, name: string, hops: number): string {
   const header = req.headers[name]

@@ -148,7 +148,19 @@ test('a scheme or a host that cannot be one is not believed', async (t) => {
     t.equal((await see(t, 'loopback', { 'x-forwarded-proto': scheme })).scheme, 'http', scheme)
   }
   t.equal((await see(t, 'loopback', { 'x-forwarded-proto': ' HTTPS ' })).scheme, 'https')
-  const wrong = ['', 'a b', 'a/b', 'a.example/', 'user@a.example', 'a.example?', '"a"', 'a:b', 'a:1:2', 'a:123456', '::1']
+  const wrong = [
+    '',
+    'a b',
+    'a/b',
+    'a.example/',
+    'user@a.example',
+    'a.example?',
+    '"a"',
+    'a:b',
+    'a:1:2',
+    'a:123456',
+    '::1',
+  ]
   for (const host of [...wrong, '[::1', '[x]', '[]', '<b>', 'é.example', 'a'.repeat(254), 'a\tb']) {
     t.equal((await see(t, 'loopback', { 'x-forwarded-host': host })).host, 'own.example', host)
   }
@@ -175,7 +187,10 @@ test('a function is asked from the server outwards, until it answers anything bu
 })
 
 test('a number trusts so many proxies, whatever their addresses', async (t) => {
-  const headers = { 'x-forwarded-for': '198.51.100.7, 203.0.113.9, 192.0.2.1', 'x-forwarded-proto': 'http, https, http' }
+  const headers = {
+    'x-forwarded-for': '198.51.100.7, 203.0.113.9, 192.0.2.1',
+    'x-forwarded-proto': 'http, https, http',
+  }
   t.match(await see(t, 1, headers), { address: '192.0.2.1', scheme: 'http' })
   t.match(await see(t, 2, headers), { address: '203.0.113.9', scheme: 'https' })
   t.match(await see(t, 9, headers), { address: '198.51.100.7', scheme: 'http' })
@@ -183,7 +198,20 @@ test('a number trusts so many proxies, whatever their addresses', async (t) => {
 
 test('what cannot be trusted is an error when the stack is built', async (t) => {
   const wrong = ['', 'localhost', '1', '10.0.0.0/0', '10.0.0.0/33', '::1/129', 'a/8', '0.0.0.0/0', '127.0.0.1,10.0.0.1']
-  for (const trust of [...wrong, ['loopback', 'nobody'], [1], true, false, null, -1, 0.5, NaN, Infinity, {}, 'toString']) {
+  for (const trust of [
+    ...wrong,
+    ['loopback', 'nobody'],
+    [1],
+    true,
+    false,
+    null,
+    -1,
+    0.5,
+    NaN,
+    Infinity,
+    {},
+    'toString',
+  ]) {
     const error = thrown(() => forwarded({ trust } as ForwardedOptions))
     t.match(error, { code: 'ERR_INVALID_OPTION', message: /trust.*'loopback'/ }, JSON.stringify(trust))
   }
@@ -267,7 +295,11 @@ test('req.forwarded is frozen, and a stack inside map may trust others', async (
 
 test('headers as long as node takes them are read', async (t) => {
   const many = (one: string): string => `${`${one},`.repeat(1200)}${one}`
-  const headers = { 'x-forwarded-for': many('9.9.9.9'), 'x-forwarded-host': many('a'), 'x-forwarded-proto': ','.repeat(900) }
+  const headers = {
+    'x-forwarded-for': many('9.9.9.9'),
+    'x-forwarded-host': many('a'),
+    'x-forwarded-proto': ','.repeat(900),
+  }
   t.same(await see(t, 'loopback', headers), { scheme: 'http', host: 'a', address: '9.9.9.9' })
   t.same(await see(t, () => true, headers), { scheme: 'http', host: 'a', address: '9.9.9.9' })
 })
@@ -300,7 +332,11 @@ test("a session's cookie is Secure behind a trusted proxy with TLS, and not sent
   t.same(await setCookie('10.0.0.0/8', https), [], 'another address')
   t.same(await setCookie(undefined, https), [], 'nobody')
   t.same(await setCookie('loopback', { 'x-forwarded-proto': 'http' }), [], 'no TLS before the proxy')
-  t.same(await setCookie('loopback', { 'x-forwarded-proto': 'https, http' }), [], 'the client says https, the proxy http')
+  t.same(
+    await setCookie('loopback', { 'x-forwarded-proto': 'https, http' }),
+    [],
+    'the client says https, the proxy http',
+  )
   t.equal(warnings.filter((message) => message.includes('forwarded({ trust })')).length, 1)
 
   const [local = ''] = await setCookie(undefined, { host: 'localhost', ...https })
