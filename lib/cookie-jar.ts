@@ -354,8 +354,8 @@ class ChainedJar<Value extends JsonValue, Written> implements Jar<Value, Written
     if (!keyring.hasSecret) throw new SecretMissingError()
     const message = this.#jar.getSealed(name)
     if (message === undefined) return undefined
-    const codec = this.#kind === 'signed' ? keyring.verifier : keyring.encryptor
-    return codec.open(message, { purpose: purposeOf(name), now: clock() })
+    const kind = this.#kind === 'signed' ? 'signed' : 'encrypted'
+    return keyring.openMessage(kind, message, { purpose: purposeOf(name), now: clock() })
   }
 
   /** Whether the browser has this value without an expiry: sealed again, it would look like another. */

@@ -1,5 +1,6 @@
 import { InvalidOptionError, SecretMissingError, SecretTooShortError } from './errors.ts'
 import { KeyGenerator } from './key-generator.ts'
+import type { OpenedMessage, OpenOptions } from './message-codec.ts'
 import { MessageEncryptor } from './message-encryptor.ts'
 import { checkDigest, MessageVerifier } from './message-verifier.ts'
 import { OpenedCookies } from './opened-cookies.ts'
@@ -31,7 +32,19 @@ export interface KeyringOptions {
   requirePurpose?: boolean
   /** Also read Rails 5.1's AES-CBC cookies. They are never written. Default `false`. */
   legacy?: boolean
+  /**
+   * Settings that were in force before, as Rails' `cookies_rotations`: what was sealed under one of them still opens,
+   * and a session is then sealed anew. What an entry does not name is as it is now:
+   * `retired: [{ keyDigest: 'SHA1' }]` reads the cookies of an application that changed to SHA256.
+   */
+  retired?: readonly RetiredKeys[]
 }
+
+/** How keys were made before. */
+export type RetiredKeys = Pick<
+  KeyringOptions,
+  'secret' | 'keyDigest' | 'keyIterations' | 'signedDigest' | 'salts' | 'legacy'
+>
 
 /** Rails' salts, by what the keys are for. */
 const SALTS = {
@@ -47,6 +60,7 @@ export class Keyring implements Sealer {
   readonly requirePurpose: boolean
   readonly #generators: readonly KeyGenerator[]
   readonly #options: KeyringOptions
+  readonly #retired: readonly Keyring[]
   /** By the name of the cookie, for which alone it opens. */
   readonly #opened = new Map<string, OpenedCookies>()
   #encryptor: MessageEncryptor | undefined
@@ -81,6 +95,11 @@ export class Keyring implements Sealer {
     this.hasSecret = secrets.length > 0
     this.requirePurpose = options.requirePurpose !== false
     this.#options = options
+    const { retired = [], ...current } = options
+    if (!Array.isArray(retired) || retired.some((one) => typeof one !== 'object' || one === null)) {
+      throw new InvalidOptionError("retired must be a list of settings, for example [{ keyDigest: 'SHA1' }].")
+    }
+    this.#retired = (retired as readonly RetiredKeys[]).map((one) => new Keyring({ ...current, ...one }))
   }
 
   /** @throws {SecretMissingError} */
@@ -107,7 +126,7 @@ export class Keyring implements Sealer {
     const cookies = this.#openedOf(name)
     const known = cookies.get(text)
     if (known !== undefined) return known.expiresAt !== undefined && known.expiresAt <= now ? undefined : known
-    const opened = this.encryptor.open(text, { purpose: purposeOf(name), now })
+    const opened = this.openMessage('encrypted', text, { purpose: purposeOf(name), now })
     if (opened === undefined || typeof opened.value !== 'object' || opened.value === null) return undefined
     if (Array.isArray(opened.value)) return undefined
     const seal = {
@@ -117,6 +136,17 @@ export class Keyring implements Sealer {
     }
     cookies.set(text, seal)
     return seal
+  }
+
+  /** Opens a message of either kind, under the keys that there are or those that were. @throws {SecretMissingError} */
+  openMessage(kind: 'encrypted' | 'signed', text: string, options: OpenOptions): OpenedMessage | undefined {
+    const opened = (kind === 'signed' ? this.verifier : this.encryptor).open(text, options)
+    if (opened !== undefined) return opened
+    for (const keyring of this.#retired) {
+      const older = keyring.openMessage(kind, text, options)
+      if (older !== undefined) return { ...older, keyIndex: older.keyIndex + 1 }
+    }
+    return undefined
   }
 
   #openedOf(name: string): OpenedCookies {
@@ -135,6 +165,18 @@ export class Keyring implements Sealer {
     const signKeys = this.#keys('legacySigned', 64)
     return this.#keys('legacyEncrypted', 32).map((key, i) => ({ key, signKey: signKeys[i] as Buffer }))
   }
+}
+
+/**
+ * Rails' format with a secret of its own, for `CookieStore({ sealer })`: where one of several sealers is Rails' own.
+ * Without `sealer` the store uses this format anyhow, with the secret of `cookies()`.
+ *
+ * @throws {SecretTooShortError}, {InvalidOptionError}
+ */
+export function railsSealer(options: KeyringOptions & { readonly secret: Secret }): Sealer {
+  const keyring = new Keyring(options)
+  if (!keyring.hasSecret) throw new SecretMissingError()
+  return keyring
 }
 
 /** What Rails seals a cookie for: its own name. */

@@ -5,11 +5,11 @@ import { decodeSealed, type RequestJar } from './cookie-jar.ts'
 import { PREFIXED, type CookieOptions } from './cookie-options.ts'
 import { InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
-import type { PerRequest, SessionConfig, SessionRequestOptions } from './session-config.ts'
+import type { PerRequest, RetiredCookie, SessionConfig, SessionRequestOptions } from './session-config.ts'
 import { expiryOf, isDue } from './session-expiry.ts'
 import type { SessionChanges, SessionData, SessionHash } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
-import type { LoadedSession, SavedSession, StoreContext } from './session-store.ts'
+import type { LoadedSession, SavedSession, SessionStore, StoreContext } from './session-store.ts'
 import { warnOnce } from './warning.ts'
 
 /** What a request did with its session. */
@@ -19,6 +19,8 @@ export interface Committing {
   /** The cookie value that opened, and what the store found for it. */
   readonly cookie: string | undefined
   readonly record: LoadedSession | undefined
+  /** The retired cookie that it was found in. */
+  readonly from: (RetiredCookie & { readonly key: string }) | undefined
   readonly loadedAt: number
   /** The id of a new session, where it was asked for already. */
   readonly newId: SessionId | undefined
@@ -94,11 +96,14 @@ export class SessionCommit {
       if (record !== undefined && !this.#hasNewOwner(changes)) return this.#done('dropped', 'none')
       return this.#insecure() ?? this.#create('created', changes)
     }
-    if (renew || this.#signsIn(changes)) return this.#insecure() ?? this.#renew(record, changes)
+    const renews = renew || this.#signsIn(changes)
+    const { from } = this.#it
+    if (from?.store) return this.#adopt(record, changes, renews, from.store)
+    if (renews) return this.#insecure() ?? this.#renew(record, changes)
     return this.#update(record, changes)
   }
 
-  // ---- the five things that can happen
+  // ---- the six things that can happen
 
   /** A session that there was not. */
   #create(outcome: CommitOutcome, { set }: SessionChanges): Awaitable<Committed> {
@@ -133,9 +138,9 @@ export class SessionCommit {
     // only an idle time of its own shortens it
     const expiresAt = due && (newIdle || until > before) ? until : before === 0 ? until : before
     const moves = due && expiresAt !== record.expiresAt
-    if (changes === undefined) {
-      const late = store.inCookie === true && now - this.#it.loadedAt >= SLOW_READ
-      if (late || !(moves || record.retired === true)) return this.#done('unchanged', 'none')
+    const retired = record.retired === true || this.#it.from !== undefined || this.#isDoubled()
+    if (changes === undefined && (!(moves || retired) || (store.inCookie === true && this.#isLate()))) {
+      return this.#done('unchanged', 'none')
     }
     const data = this.#dataOf(record, changes)
     return (
@@ -155,6 +160,44 @@ export class SessionCommit {
         moves,
       )
     )
+  }
+
+  /** A session that another store has: it goes on in this one. */
+  #adopt(
+    record: LoadedSession,
+    changed: SessionChanges | undefined,
+    renews: boolean,
+    before: SessionStore,
+  ): Awaitable<Committed> {
+    const { now } = this.#context
+    if (changed === undefined && !renews && before.inCookie === true && this.#isLate()) {
+      return this.#done('unchanged', 'none')
+    }
+    const insecure = this.#insecure()
+    if (insecure) return insecure
+    const changes = this.#withExpireAfter(record, changed)
+    const data = this.#dataOf(record, changes)
+    if (renews && this.#it.hash.unchanged(CSRF_TOKEN)) delete data[CSRF_TOKEN]
+    const createdAt = this.#signsIn(changes) || record.createdAt === 0 ? now : record.createdAt
+    this.#sid = SessionId.generate()
+    const put = this.#put(changed === undefined ? 'refreshed' : 'updated', {
+      sid: this.#sid,
+      create: true,
+      data,
+      changes: { set: data, delete: [] },
+      createdAt,
+      expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
+      extend: false,
+      owner: this.#ownerOf(data),
+    })
+    // only when it is safe here
+    const { cookie = '', from } = this.#it
+    const leave = (committed: Committed): Awaitable<Committed> => {
+      if (committed.outcome === 'dropped') return committed
+      const removed = before.forgetCookie(this.#req, cookie, { ...this.#context, key: from?.key ?? this.#config.key })
+      return typeof removed === 'object' && isPromise(removed) ? removed.then(() => committed) : committed
+    }
+    return isPromise(put) ? put.then(leave) : leave(put)
   }
 
   /** The same session under a new id, or another owner's. */
@@ -203,9 +246,13 @@ export class SessionCommit {
   /** No session any more. */
   #remove(outcome: CommitOutcome): Awaitable<Committed> {
     this.#sid = undefined
-    if (!this.#jar.sent(this.#config.key)) return this.#done('unchanged', 'none')
+    const { key, retired } = this.#config
+    const isSent = this.#jar.sent(key)
+    if (!isSent && !retired.some((one) => this.#jar.sent(one.key))) return this.#done('unchanged', 'none')
     const expire = (): Committed => {
-      this.#jar.expire(this.#config.key, this.#attributes())
+      const attributes = this.#attributes()
+      this.#expireRetired(attributes)
+      if (isSent) this.#jar.expire(key, attributes)
       return this.#done(outcome, 'expired')
     }
     return this.#delete()?.then(expire) ?? expire()
@@ -229,8 +276,10 @@ export class SessionCommit {
   #send(cookie: string, { data, expiresAt }: SavedSession, moves: boolean): CommitMessage['cookie'] {
     if (this.#it.options.defer === true) return 'none'
     const persists = (idleOf(data) ?? this.#config.expireAfter) !== undefined
-    if (cookie === this.#it.cookie && !(persists && moves)) return 'none'
+    const isThere = cookie === this.#it.cookie && this.#it.from === undefined && !this.#isDoubled()
+    if (isThere && !(persists && moves)) return 'none'
     const attributes = this.#checked
+    this.#expireRetired(attributes)
     this.#jar.put(
       this.#config.key,
       cookie,
@@ -245,15 +294,32 @@ export class SessionCommit {
     return 'sent'
   }
 
-  /** Removes what the browser's cookie stands for. */
+  /** Removes what the browser's cookies stand for. */
   #delete(): Promise<void> | undefined {
-    const { cookie } = this.#it
-    const sent =
-      cookie === undefined ? this.#jar.rawValues(this.#config.key, MAX_CANDIDATES).map(decodeSealed) : [cookie]
-    const removals = sent
-      .map((value) => value !== undefined && this.#config.store.forgetCookie(this.#req, value, this.#context))
-      .filter((removal) => typeof removal === 'object' && isPromise(removal))
+    const { key, store, retired } = this.#config
+    const { cookie, from } = this.#it
+    const removals: PromiseLike<void>[] = []
+    const forget = (value: string | undefined, of: SessionStore, name: string): void => {
+      if (value === undefined) return
+      const removal = of.forgetCookie(this.#req, value, { ...this.#context, key: name })
+      if (typeof removal === 'object' && isPromise(removal)) removals.push(removal)
+    }
+    const valuesOf = (name: string): (string | undefined)[] =>
+      this.#jar.rawValues(name, MAX_CANDIDATES).map(decodeSealed)
+    // the one that opened, where one did
+    for (const value of cookie !== undefined && !from ? [cookie] : valuesOf(key)) forget(value, store, key)
+    for (const one of retired) {
+      if (one.key === key && one.store === undefined) continue
+      for (const value of valuesOf(one.key)) forget(value, one.store ?? store, one.key)
+    }
     return removals.length === 0 ? undefined : Promise.all(removals).then(() => undefined)
+  }
+
+  /** Makes the browser forget the cookies that it had before, in the same response as the one that is in their place. */
+  #expireRetired(attributes: CookieOptions): void {
+    for (const { key, path = '/', domain, partitioned } of this.#config.retired) {
+      if (this.#jar.sent(key)) this.#jar.expire(key, { ...attributes, path, domain, partitioned })
+    }
   }
 
   #done(outcome: CommitOutcome, cookie: CommitMessage['cookie']): Committed {
@@ -267,6 +333,18 @@ export class SessionCommit {
     const { owner } = this.#config
     if (owner === undefined || changes === undefined) return false
     return Object.hasOwn(changes.set, owner) || changes.delete.includes(owner)
+  }
+
+  /** Whether a cookie that is sealed anew could undo a sign-out that happened meanwhile. */
+  #isLate(): boolean {
+    return this.#context.now - this.#it.loadedAt >= SLOW_READ
+  }
+
+  /** Whether the browser holds the cookie twice, here and where it was set before. */
+  #isDoubled(): boolean {
+    const { key, retired } = this.#config
+    const moved = retired.some((one) => one.key === key && one.store === undefined)
+    return moved && this.#jar.rawValues(key, 2).length > 1
   }
 
   #hasNewOwner(changes: SessionChanges): boolean {

@@ -26,6 +26,23 @@ export interface SessionCookieOptions {
   partitioned?: PerRequest<boolean | undefined>
 }
 
+/**
+ * A cookie that held sessions before: a session found in it goes on under the cookie of now, and the browser is told
+ * to forget the old one.
+ */
+export interface RetiredCookie {
+  /** Its name. Default: that of the session's cookie. */
+  key?: string
+  /** As it was set with, else the browser does not forget it. Default `'/'`. */
+  path?: string
+  /** As it was set with. Default: none. */
+  domain?: CookieDomain | undefined
+  /** As it was set with. Default `false`. */
+  partitioned?: boolean
+  /** Where its sessions are, if elsewhere: they are brought over to the session's store, and removed there. */
+  store?: SessionStore
+}
+
 /** `req.session.options`: for this request and its response only, but for `expireAfter`. */
 export interface SessionRequestOptions {
   /** Seconds that this session may be idle. It stays with the session. */
@@ -52,6 +69,7 @@ export interface SessionConfig {
   readonly refreshEvery: number | undefined
   readonly maxLifetime: number
   readonly cookie: SessionCookieOptions
+  readonly retired: readonly (RetiredCookie & { readonly key: string })[]
   readonly owner: string | undefined
   readonly onStoreError: 'throw' | 'anonymous'
 }

@@ -13,7 +13,7 @@ import {
   StackOrderError,
 } from './errors.ts'
 import { contextOf, MAX_CANDIDATES, SessionCommit, type Committed } from './session-commit.ts'
-import type { SessionConfig } from './session-config.ts'
+import type { RetiredCookie, SessionConfig } from './session-config.ts'
 import { isOver } from './session-expiry.ts'
 import { SessionHash, type SessionData } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
@@ -58,8 +58,9 @@ export class RequestSession {
   #looked = false
   #promise: Promise<SessionData> | undefined
   #hash: SessionHash | undefined
-  /** The cookie value that opened, and what it opened. */
+  /** The cookie value that opened, the retired cookie that it is of, if it is, and what it opened. */
   #cookie: string | undefined
+  #from: Candidate['from']
   #record: LoadedSession | undefined
   #loadedAt = 0
   #reset = false
@@ -121,7 +122,7 @@ export class RequestSession {
 
   get exists(): boolean {
     this.#looked = true
-    return this.#jar.sent(this.#config.key)
+    return this.#sent()
   }
 
   get loaded(): boolean {
@@ -150,6 +151,12 @@ export class RequestSession {
     return this.#hash
   }
 
+  /** Whether the browser sent a cookie that may hold the session. */
+  #sent(): boolean {
+    const { key, retired } = this.#config
+    return this.#jar.sent(key) || retired.some((one) => this.#jar.sent(one.key))
+  }
+
   #mayChange(what: string): void {
     if (this.#state === 'committed') throw new SessionCommittedError(`The session was ${what}`)
     if (this.#state === 'destroyed') throw new SessionDestroyedError()
@@ -162,7 +169,7 @@ export class RequestSession {
       return Promise.reject(new SessionCommittedError('The session was first awaited'))
     }
     this.#looked = true
-    const cookies = this.#jar.rawValues(this.#config.key, MAX_CANDIDATES)
+    const cookies = candidatesOf(this.#config, this.#jar)
     if (cookies.length === 0) {
       this.#publishLoad('none')
       this.#promise = Promise.resolve(this.#open(undefined).proxy)
@@ -173,20 +180,24 @@ export class RequestSession {
     return this.#promise
   }
 
-  async #find(cookies: readonly string[]): Promise<SessionData> {
-    const { store, onStoreError, maxLifetime } = this.#config
+  async #find(cookies: readonly Candidate[]): Promise<SessionData> {
+    const { store: own, onStoreError, maxLifetime } = this.#config
     const context = contextOf(this.#config, this.#jar)
-    const refused = store.inCookie === true
+    const refused = own.inCookie === true
     let gone: LoadedSession | undefined
     try {
-      for (const raw of cookies) {
+      for (const { raw, from } of cookies) {
         const cookie = decodeSealed(raw)
         if (cookie === undefined) continue
-        const found = store.fromCookie(this.#req, cookie, context)
+        // whoever has signed out is not to be found in an older cookie
+        if (from && gone) break
+        const store = from?.store ?? own
+        const found = store.fromCookie(this.#req, cookie, from ? { ...context, key: from.key } : context)
         // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
         const record = isPromise(found) ? await found : found
         if (!record || isOver(record, maxLifetime, context.now)) continue
         this.#cookie = cookie
+        this.#from = from
         if (record.gone !== true) {
           this.#publishLoad('found')
           this.#loadedAt = context.now
@@ -252,7 +263,7 @@ export class RequestSession {
 
   #save(): Awaitable<CommitMessage['cookie']> {
     const acts = this.#renew || this.#clear || this.#options?.expireAfter !== undefined
-    if (this.#hash === undefined && acts && this.#jar.sent(this.#config.key)) {
+    if (this.#hash === undefined && acts && this.#sent()) {
       return this.#load().then(() => this.#commit())
     }
     return this.#commit()
@@ -271,6 +282,7 @@ export class RequestSession {
       hash,
       options: this.#options ?? {},
       cookie: this.#cookie,
+      from: this.#from,
       record: this.#record,
       loadedAt: this.#loadedAt,
       newId: this.#newId,
@@ -297,7 +309,7 @@ export class RequestSession {
     if (!this.#looked) return response
     const found = this.#record !== undefined && this.#record.gone !== true
     const unknown = this.#hash === undefined || this.#reset || this.#unavailable !== undefined
-    const existed = unknown ? this.#jar.sent(this.#config.key) : found
+    const existed = unknown ? this.#sent() : found
     return makePrivate(response, existed || cookie !== 'none')
   }
 
@@ -306,6 +318,24 @@ export class RequestSession {
     const message: LoadMessage = { req: this.#req, key: this.#config.key, outcome }
     sessionLoad.publish(message)
   }
+}
+
+/** A cookie value as it stood in the header, and the retired cookie that it is of, if it is. */
+interface Candidate {
+  readonly raw: string
+  readonly from: (RetiredCookie & { readonly key: string }) | undefined
+}
+
+/** What the browser sent that may be the session, in the order in which it is tried. */
+function candidatesOf({ key, retired }: SessionConfig, jar: RequestJar): Candidate[] {
+  const candidates: Candidate[] = []
+  for (const raw of jar.rawValues(key, MAX_CANDIDATES)) candidates.push({ raw, from: undefined })
+  for (const from of retired) {
+    // one that differs in its place alone has been read under its name
+    if (from.key === key && from.store === undefined) continue
+    for (const raw of jar.rawValues(from.key, MAX_CANDIDATES)) candidates.push({ raw, from })
+  }
+  return candidates
 }
 
 /**

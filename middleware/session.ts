@@ -4,7 +4,7 @@ import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
 import { checkCookie } from '../lib/cookie-options.ts'
 import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
 import { checkIdle } from '../lib/session-commit.ts'
-import type { SessionConfig, SessionCookieOptions } from '../lib/session-config.ts'
+import type { RetiredCookie, SessionConfig, SessionCookieOptions } from '../lib/session-config.ts'
 import { RequestSession, type SessionHandle } from '../lib/session-handle.ts'
 import { RESERVED_KEYS } from '../lib/session-hash.ts'
 import type { SessionStore } from '../lib/session-store.ts'
@@ -24,6 +24,11 @@ export interface SessionOptions<Data = Record<string, unknown>> extends SessionC
   /** The key of the data that names whose session it is, for example `'userId'`. When its value changes, the session gets a new id. */
   owner?: keyof Data & string
   /**
+   * Cookies that held sessions before, by name, place or store: a session found in one goes on, and the cookie is
+   * forgotten. They are looked at where the session's own cookie opens nothing.
+   */
+  retired?: readonly RetiredCookie[]
+  /**
    * What a failing store means: `'throw'` (default) makes the request an error; `'anonymous'` reads as an empty
    * session, and refuses writes with `ERR_SESSION_UNAVAILABLE`.
    */
@@ -40,7 +45,8 @@ export function session<Data extends object = Record<string, unknown>>(
   options: SessionOptions<Data> = {},
 ): Middleware<{ readonly session: SessionHandle<Data> }, { readonly cookies: CookieJar }> {
   const config = configOf(options as SessionOptions)
-  const needs = ['cookies', ...(config.store.needs ?? [])]
+  const stores = [config.store, ...config.retired.map(({ store }) => store)]
+  const needs = ['cookies', ...new Set(stores.flatMap((store) => store?.needs ?? []))]
 
   return describe('session', { adds: ['session'], needs }, (app) => (req) => {
     const jar = req.cookies
@@ -66,8 +72,13 @@ function configOf(options: SessionOptions): SessionConfig {
   const { path = '/', domain, secure = 'auto', httpOnly = true, partitioned = false } = options
   const sameSite = options.sameSite === undefined ? 'lax' : options.sameSite
 
-  if (typeof (store as Partial<SessionStore> | null)?.fromCookie !== 'function') {
-    throw new InvalidOptionError('session({ store }) takes a store, for example new CookieStore().')
+  const { retired = [] } = options
+  if (!isStore(store)) throw new InvalidOptionError('session({ store }) takes a store, for example new CookieStore().')
+  if (
+    !Array.isArray(retired) ||
+    !retired.every((one: RetiredCookie) => one.store === undefined || isStore(one.store))
+  ) {
+    throw new InvalidOptionError("session({ retired }) takes a list of cookies, for example [{ key: '_old_session' }].")
   }
   if (store.needsOwner === true && owner === undefined) {
     throw new InvalidOptionError(
@@ -102,6 +113,10 @@ function configOf(options: SessionOptions): SessionConfig {
     sameSite: fixed(sameSite),
     partitioned: fixed(partitioned),
   })
+  const older = retired.map((one: RetiredCookie) => ({ key, ...one }))
+  for (const one of older) {
+    checkCookie(one.key, { path: one.path ?? '/', domain: one.domain, secure: true, partitioned: one.partitioned })
+  }
   return {
     store,
     key,
@@ -109,9 +124,14 @@ function configOf(options: SessionOptions): SessionConfig {
     refreshEvery: refreshEvery === undefined ? undefined : refreshEvery * 1000,
     maxLifetime: maxLifetime * 1000,
     cookie: { path, domain, secure, httpOnly, sameSite, partitioned },
+    retired: older,
     owner,
     onStoreError,
   }
+}
+
+function isStore(store: unknown): store is SessionStore {
+  return typeof (store as Partial<SessionStore> | null)?.fromCookie === 'function'
 }
 
 /** The value, where it is not a function of the request. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from '../lib/app.ts'
 import { checkSize } from '../lib/cookie-jar.ts'
+import { InvalidOptionError } from '../lib/errors.ts'
 import type { JsonValue } from '../lib/json.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
@@ -15,8 +16,11 @@ import type {
 import { checkTtl, DEFAULT_TTL, type StoreOptions } from './abstract-store.ts'
 
 export interface CookieStoreOptions extends StoreOptions {
-  /** What seals the cookie. Default: Rails' format (7.1 and later), with the secret of `cookies()`. */
-  sealer?: Sealer
+  /**
+   * What seals the cookie. Default: Rails' format (7.1 and later), with the secret of `cookies()`. Of a list the first
+   * seals and all open; what another one opened is sealed anew: `[railsSealer({ secret }), ironSealer({ password })]`.
+   */
+  sealer?: Sealer | readonly Sealer[]
   /**
    * Asked when a session of an owner is loaded: sessions created before the time that it gives (a Date, or
    * milliseconds since 1970) are refused; `undefined` refuses none. Needs `session({ owner })`. Without it a
@@ -45,7 +49,7 @@ export class CookieStore implements SessionStore {
   constructor({ sealer, ttl = DEFAULT_TTL, revokedSince }: CookieStoreOptions = {}) {
     this.ttl = checkTtl(ttl)
     this.needs = sealer ? [] : ['cookies.secret']
-    this.#sealer = sealer
+    this.#sealer = sealer && sealerOf(sealer)
     this.needsOwner = revokedSince !== undefined
     this.#revokedSince = revokedSince
   }
@@ -89,6 +93,31 @@ export class CookieStore implements SessionStore {
       // what is no time refuses, too
       time === undefined || session.createdAt >= Number(time) ? session : undefined
     return isPromise(since) ? since.then(unlessRevoked) : unlessRevoked(since)
+  }
+}
+
+/** @throws {InvalidOptionError} what is given is no sealer, nor a list of them */
+function sealerOf(sealer: Sealer | readonly Sealer[]): Sealer {
+  const list = [sealer].flat()
+  const [first, ...others] = list
+  if (first === undefined || list.some((one) => typeof one?.seal !== 'function' || typeof one.open !== 'function')) {
+    throw new InvalidOptionError(
+      'CookieStore({ sealer }) takes a sealer, as ironSealer({ password }), or a list of them.',
+    )
+  }
+  if (others.length === 0) return first
+  return {
+    seal: (payload, name, expiresAt) => first.seal(payload, name, expiresAt),
+    open: async (value, name, now) => {
+      const opened = await first.open(value, name, now)
+      if (opened !== undefined) return opened
+      for (const other of others) {
+        // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
+        const older = await other.open(value, name, now)
+        if (older !== undefined) return { ...older, retired: true }
+      }
+      return undefined
+    },
   }
 }
 

@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isPromise } from '../lib/app.ts'
-import { InvalidOptionError, StoreCorruptError, StoreFailedError, StoreTimeoutError } from '../lib/errors.ts'
+import { StoreCorruptError } from '../lib/errors.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
@@ -11,6 +10,9 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
+import { askExpressStore, checkExpressStore } from './express-answer.ts'
+
+export { ExpressSessions, type ExpressSessionsOptions } from './express-sessions.ts'
 
 /** What a store for express-session is given to keep: its `cookie` as express-session has it, and ours beside it. */
 export interface ExpressSession extends StoredSession {
@@ -41,9 +43,6 @@ export interface ExpressStoreOptions extends StoreOptions {
   clock?: () => number
 }
 
-/** Longest that a timer of Node can wait. */
-const MAX_DEADLINE = 2 ** 31 - 1
-
 /**
  * Sessions in any store written for express-session: PostgreSQL (connect-pg-simple), MongoDB (connect-mongo),
  * DynamoDB and the many others.
@@ -53,7 +52,7 @@ const MAX_DEADLINE = 2 ** 31 - 1
  * ```
  *
  * The store keeps `{ cookie, data, createdAt, expiresAt, owner }` under the private id, with the session's own
- * keys in `data`. It is no format of express-session's: sessions written by that are not read.
+ * keys in `data`. It is no format of express-session's: to read the sessions of that, see `ExpressSessions`.
  *
  * Such a store can get, set and destroy, and no more, so it can neither check and write in one step nor tell
  * what changed. Hence, other than with Redis or SQLite: of concurrent requests the last one to write wins, save
@@ -79,14 +78,7 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
     { prefix = '', deadline = 1000, clock, ...options }: ExpressStoreOptions = {},
   ) {
     super(options)
-    for (const method of ['get', 'set', 'destroy'] as const) {
-      if (typeof (store as ExpressSessionStore | undefined)?.[method] !== 'function') {
-        throw new InvalidOptionError(`ExpressStore takes a store for express-session, and this has no ${method}().`)
-      }
-    }
-    if (!(deadline > 0 && deadline <= MAX_DEADLINE)) {
-      throw new InvalidOptionError('deadline must be a number of milliseconds above 0.')
-    }
+    checkExpressStore('ExpressStore', store, deadline)
     this.#store = store
     this.#prefix = prefix
     this.#deadline = deadline
@@ -162,39 +154,11 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
     return this.#prefix + sid.privateId
   }
 
-  /**
-   * Whichever comes first: what it calls back with, or what its promise gives. A promise of nothing does not
-   * count where the method takes a callback, since it may be done before the work is.
-   */
   #answer(
     callsBack: boolean,
     ask: (callback: (error?: unknown, answer?: unknown) => void) => unknown,
   ): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new StoreTimeoutError('The express-session store', this.#deadline))
-      }, this.#deadline)
-      const fail = (error: unknown): void => {
-        clearTimeout(timer)
-        reject(
-          error instanceof Error
-            ? error
-            : new StoreFailedError('The express-session store failed. See the cause.', error),
-        )
-      }
-      const settle = (error: unknown, answer: unknown): void => {
-        if (error) return fail(error)
-        clearTimeout(timer)
-        resolve(answer)
-      }
-      try {
-        const returned = ask(settle)
-        if (!isPromise(returned)) return
-        returned.then((answer) => (answer === undefined && callsBack ? undefined : settle(null, answer)), fail)
-      } catch (error) {
-        fail(error)
-      }
-    })
+    return askExpressStore(this.#deadline, callsBack, ask)
   }
 }
 
