@@ -67,6 +67,8 @@ export interface Vector {
 export interface VectorFile {
   version: string
   category: string
+  /** What a whole application's settings came to. */
+  env_config: Record<string, unknown>
   configs: Record<string, VectorConfig>
   vectors: Vector[]
 }
@@ -99,14 +101,14 @@ export function railsOptions(config: VectorConfig): CookiesOptions {
 
 const folder = process.env['LUGGAGE_RACK_VECTORS'] || join(packageRoot(import.meta.dirname), 'test', 'vectors')
 
-/** The files of these categories, of every version of Rails that is there. */
-export function vectorFiles(categories: string[]): VectorFile[] {
+/** The files of these categories, or of all, of every version of Rails that is there. */
+export function vectorFiles(categories?: string[]): VectorFile[] {
   const files: VectorFile[] = []
   for (const name of readdirSync(folder).toSorted()) {
     const [, version, category] = /^rails-([\d.]+)-(.+)\.json$/.exec(name) ?? []
-    if (version === undefined || category === undefined || !categories.includes(category)) continue
-    const { configs, vectors } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as VectorFile
-    files.push({ version, category, configs, vectors })
+    if (version === undefined || category === undefined || categories?.includes(category) === false) continue
+    const { env_config, configs, vectors } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as VectorFile
+    files.push({ version, category, env_config, configs, vectors })
   }
   return files
 }

@@ -39,7 +39,7 @@ function appOf(config: VectorConfig, { trusted_origins = [], verification_strate
   if (known) return known
   const app = new Builder()
     .use(cookies({ ...railsOptions(config), requirePurpose: false }))
-    .use(session<Record<string, unknown>>({ key: config.cookie_name, secure: false }))
+    .use(session({ key: config.cookie_name, secure: false }))
     .use(form())
     .use(
       csrf({
@@ -167,7 +167,7 @@ test('CSRF-06 CSRF-12 the tokens that we issue are those of Rails under another 
           for (const { action, method } of asked) made.push(await req.csrfToken({ action, method }))
           return [200, {}, JSON.stringify(made)]
         })
-      const line = String(vector['set_cookie'] ?? '').split(';')[0] as string
+      const line = (vector.set_cookie ?? '').split(';')[0] as string
       const req = Object.assign(new IncomingMessage(new Socket()), {
         method: 'GET',
         url: vector.form_path,

@@ -215,21 +215,15 @@ test('a cookie that changes its path is expired at its old one, as soon as the b
   const { client } = await moved(t, sessionApp({ store, path: '/app' }), sessionApp(options))
   t.equal((await client.get('/read')).cookies.length, 0, 'a browser does not say where a cookie was set')
   const written = await client.get('/write?v=new')
-  const paths = (lines: readonly string[]): unknown[] =>
-    lines.map((line) => [attributesOf(line)['path'], attributesOf(line)['max-age']])
-  t.same(paths(written.cookies).toSorted(), [
-    ['/', undefined],
-    ['/app', '0'],
-  ])
+  const paths = (lines: readonly string[]): string[] =>
+    lines.map((line) => `${String(attributesOf(line)['path'])} ${String(attributesOf(line)['max-age'])}`)
+  t.same(paths(written.cookies).toSorted(), ['/ undefined', '/app 0'])
   const value = client.jar.get('_session_id') as string
   const doubled = await new Client(client.port).get('/read', {
     headers: { cookie: `_session_id=${value}; _session_id=${value}` },
   })
   t.equal(doubled.body, 'foo: "new"')
-  t.same(paths(doubled.cookies).toSorted(), [
-    ['/', undefined],
-    ['/app', '0'],
-  ])
+  t.same(paths(doubled.cookies).toSorted(), ['/ undefined', '/app 0'])
 })
 
 test('sessions move from one store to another when their visitors come, data, owner and age with them', async (t) => {
@@ -246,9 +240,9 @@ test('sessions move from one store to another when their visitors come, data, ow
   const read = await client.get('/all')
   t.equal(read.body, '{"userId":7}')
   t.equal(read.cookies.length, 1, 'under a new id')
-  const [moved] = await to.sessionsOf(7)
+  const [moved] = to.sessionsOf(7)
   t.match(moved, { createdAt: now - 1_800_000, expiresAt: now + 1_800_000 }, 'its age is kept')
-  t.same(await from.sessionsOf(7), [], 'and it is no longer there')
+  t.same(from.sessionsOf(7), [], 'and it is no longer there')
   t.equal((await old.get('/all')).body, '{}')
   t.match(await client.get('/all'), { body: '{"userId":7}', cookies: [] })
   now += 1_800_000
