@@ -11,6 +11,9 @@ const programs: readonly { command: string; package: string }[] = [
   { command: process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium', package: 'chromium' },
 ]
 
+/** Ruby on Rails, without which its test is skipped. */
+const rails: readonly string[] = ['ruby-actionpack', 'puma']
+
 const has = (command: string): boolean => spawnSync(command, ['--version'], { stdio: 'ignore' }).error === undefined
 
 function install(packages: readonly string[]): void {
@@ -21,9 +24,13 @@ function install(packages: readonly string[]): void {
   run('install', '-y', '-qq', '--no-install-recommends', ...packages)
 }
 
+const hasRails = (): boolean =>
+  spawnSync('ruby', ['test/rails/server.rb', '--version'], { stdio: 'ignore' }).status === 0
+
+const mayInstall = process.getuid?.() === 0 && has('apt-get')
+
 const missing = programs.filter(({ command }) => !has(command)).map((program) => program.package)
 if (missing.length > 0) {
-  const mayInstall = process.getuid?.() === 0 && has('apt-get')
   if (!mayInstall) {
     console.error(
       `The tests need ${missing.join(', ')}. On Debian and Ubuntu: sudo apt-get install ${missing.join(' ')}\n` +
@@ -33,4 +40,14 @@ if (missing.length > 0) {
   }
   console.error(`Installing what the tests need: ${missing.join(', ')}`)
   install(missing)
+}
+
+if (!hasRails()) {
+  const skipped = `The test with Ruby on Rails is skipped. On Debian and Ubuntu: sudo apt-get install ${rails.join(' ')}`
+  try {
+    if (mayInstall) install(rails)
+    if (!hasRails()) console.error(skipped)
+  } catch {
+    console.error(skipped)
+  }
 }

@@ -54,7 +54,7 @@ export interface Vector {
   purpose?: string | null
   plaintext?: string
   session_options?: { expire_after?: number }
-  session_json?: string
+  session_json?: string | null
   session?: Record<string, unknown> | null
   value?: unknown
   value_json?: string | null
