@@ -124,11 +124,17 @@ async function works(t: Test, port: number): Promise<void> {
 
 const text = fc.string({ unit: 'binary', maxLength: 60 })
 const bytes = fc.uint8Array({ maxLength: 60 }).map((list) => Buffer.from(list).toString('latin1'))
-const noBreak = fc.oneof(text, bytes).map((one) => Buffer.from(one.replaceAll(/[\r\n\0]/g, ' ')).toString('latin1'))
+/** What node's parser lets through: any bytes but control characters. */
+const valid = fc.oneof(text, bytes).map((one) =>
+  Buffer.from(one)
+    .toString('latin1')
+    // oxlint-disable-next-line no-control-regex -- they are what is taken out
+    .replaceAll(/[\0-\x08\n-\x1F\x7F]/g, ''),
+)
 
 const cookieName = fc.oneof(
   fc.constantFrom('_session_id', '__Host-x', '__Secure-y', '__proto__', 'constructor', 'csrf_token', '', ' ', '%', '$'),
-  noBreak,
+  valid,
 )
 const cookieValue = fc.oneof(
   fc.constantFrom('', '"', '%', '%zz', '%00', 'a--b', 'a--b--c', '--', 'e30=--e30=--e30=', 'j:{"__proto__":1}', '\\'),
@@ -136,7 +142,7 @@ const cookieValue = fc.oneof(
   fc
     .tuple(fc.base64String({ maxLength: 40 }), fc.base64String({ maxLength: 20 }), fc.base64String({ maxLength: 30 }))
     .map((parts) => parts.join('--')),
-  noBreak,
+  valid,
 )
 const cookieHeader = fc
   .array(fc.tuple(cookieName, cookieValue), { maxLength: 12 })
@@ -159,9 +165,8 @@ const header = fc.oneof(
         'If-Modified-Since',
         'Content-Encoding',
         'Accept',
-        'Host',
       ),
-      noBreak,
+      valid,
     )
     .map((pair) => pair.join(': ')),
   fc.constantFrom(
@@ -170,14 +175,26 @@ const header = fc.oneof(
     'X-Forwarded-Proto: https,http,,',
     'X-Forwarded-For: 1.2.3.4, ::1, unknown, 127.0.0.1',
     'If-Modified-Since: 2030',
-    'Bad Name: x',
-    ': empty',
     'X-Tab:\tvalue\t',
     'Cookie: ' + '; '.repeat(2000),
   ),
-  // what node's parser is to refuse
+)
+
+/** What node's parser mostly refuses, now and then. */
+const badHeader = fc.oneof(
+  fc.constantFrom('Bad Name: x', ': empty', 'Host: other', 'Host: a b', 'Content-Length: x'),
   fc.tuple(bytes, bytes).map(([name, value]) => `${name}: ${value}`),
 )
+
+const headers = fc
+  .tuple(
+    fc.array(header, { maxLength: 8 }),
+    fc.oneof(
+      { weight: 9, arbitrary: fc.constant([]) },
+      { weight: 1, arbitrary: fc.array(badHeader, { maxLength: 2 }) },
+    ),
+  )
+  .map((lists) => lists.flat())
 
 const FORM = 'application/x-www-form-urlencoded'
 
@@ -215,11 +232,14 @@ const multipart = fc
 
 const path = fc.oneof(
   fc.constantFrom('/', '/upload', '/upload/', '//upload', '*', 'http://[', '/?', '/%00', '/../..', '/upload?a=1'),
-  noBreak.map((one) => `/${one.replaceAll(/\s/g, '')}`),
+  valid.map((one) => `/${one.replaceAll(/[^!-~]/g, '')}`),
 )
 
 /** How the length is told: as it is, too long, too short, twice, in chunks, or not at all. */
-const framing = fc.constantFrom('right', 'right', 'right', 'long', 'short', 'twice', 'chunked', 'none')
+const framing = fc.oneof(
+  { weight: 6, arbitrary: fc.constantFrom('right', 'chunked') },
+  { weight: 1, arbitrary: fc.constantFrom('long', 'short', 'twice', 'none') },
+)
 
 function requestOf(
   method: string,
@@ -244,14 +264,9 @@ function requestOf(
 test('a request of any bytes is answered with no error of the server, in bounded time', async (t) => {
   const { port, errors } = await start(t, app)
   reached = 0
-  const method = fc.constantFrom('GET', 'GET', 'HEAD', 'POST', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'get', 'X')
-  const run = fc.asyncProperty(
-    method,
-    path,
-    fc.array(header, { maxLength: 8 }),
-    fc.oneof(body, multipart),
-    framing,
-    (...parts) => survives(port, errors, requestOf(...parts)),
+  const method = fc.constantFrom('GET', 'GET', 'HEAD', 'POST', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH')
+  const run = fc.asyncProperty(method, path, headers, fc.oneof(body, multipart), framing, (...parts) =>
+    survives(port, errors, requestOf(...parts)),
   )
   await fc.assert(run, { numRuns: RUNS })
   t.ok(reached > RUNS / 20, `${reached} of ${RUNS} were not refused by node's own parser`)
