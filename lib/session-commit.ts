@@ -251,8 +251,8 @@ export class SessionCommit {
     if (!isSent && !retired.some((one) => this.#jar.sent(one.key))) return this.#done('unchanged', 'none')
     const expire = (): Committed => {
       const attributes = this.#attributes()
-      this.#expireRetired(attributes)
       if (isSent) this.#jar.expire(key, attributes)
+      this.#expireRetired(attributes)
       return this.#done(outcome, 'expired')
     }
     return this.#delete()?.then(expire) ?? expire()
@@ -279,7 +279,6 @@ export class SessionCommit {
     const isThere = cookie === this.#it.cookie && this.#it.from === undefined && !this.#isDoubled()
     if (isThere && !(persists && moves)) return 'none'
     const attributes = this.#checked
-    this.#expireRetired(attributes)
     this.#jar.put(
       this.#config.key,
       cookie,
@@ -291,6 +290,7 @@ export class SessionCommit {
           }
         : attributes,
     )
+    this.#expireRetired(attributes)
     return 'sent'
   }
 
@@ -317,7 +317,10 @@ export class SessionCommit {
 
   /** Makes the browser forget the cookies that it had before, in the same response as the one that is in their place. */
   #expireRetired(attributes: CookieOptions): void {
-    for (const { key, path = '/', domain, partitioned } of this.#config.retired) {
+    for (const { key, path = '/', domain, partitioned = false } of this.#config.retired) {
+      const { path: there, domain: whose, partitioned: apart = false } = attributes
+      // the cookie of now is in its place
+      if (key === this.#config.key && path === there && domain === whose && partitioned === apart) continue
       if (this.#jar.sent(key)) this.#jar.expire(key, { ...attributes, path, domain, partitioned })
     }
   }

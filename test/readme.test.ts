@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join, resolve as absolute } from 'node:path'
 import { promisify } from 'node:util'
 import { test, type Test } from 'tap'
 import { compile } from './compile.ts'
@@ -10,15 +10,36 @@ import { compile } from './compile.ts'
 const run = promisify(execFile)
 
 interface Block {
-  language: string
-  text: string
+  readonly language: string
+  readonly text: string
+  /** What follows it. */
+  readonly next: Block | undefined
+  /** Where its program is compiled to. */
+  readonly file: string
 }
 
-const blocks: Block[] = [...readFileSync('README.md', 'utf8').matchAll(/^```(\w*)\n(.*?)^```$/gms)].map(
-  ([, language = '', text = '']) => ({ language, text }),
-)
-const programs = blocks.filter(({ language }) => language === 'ts')
+/** What is for readers, and says what programs do. */
+const documents = [
+  'README.md',
+  ...readdirSync('docs')
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+]
+
 const folder = join('build', 'readme')
+
+function blocksOf(document: string): Block[] {
+  let next: Block | undefined
+  return [...readFileSync(document, 'utf8').matchAll(/^```(\w*)\n(.*?)^```$/gms)]
+    .map(([, language = '', text = ''], i) => ({
+      language,
+      text,
+      file: `${basename(document, '.md').toLowerCase()}-${i}`,
+    }))
+    .toReversed()
+    .map((block) => (next = { ...block, next }))
+    .toReversed()
+}
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -39,11 +60,11 @@ function accepts(port: number): Promise<boolean> {
 }
 
 /** Runs the commands of a transcript and compares what they print; `…` stands for anything. */
-async function replay(t: Test, transcript: string, port: number): Promise<void> {
-  const cwd = mkdtempSync(join(tmpdir(), 'readme-'))
+async function replay(t: Test, transcript: string, port: number, cwd: string): Promise<void> {
   for (const part of transcript.split(/^\$ /m).slice(1)) {
     const [command = '', ...expected] = part.split('\n')
-    const { stdout } = await run('sh', ['-c', command.replaceAll('3000', String(port))], { cwd })
+    // a command may end with a status of its own, as grep does
+    const { stdout } = await run('sh', ['-c', `${command.replaceAll('3000', String(port))}; true`], { cwd })
     const pattern = expected
       .join('\n')
       .replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
@@ -52,10 +73,34 @@ async function replay(t: Test, transcript: string, port: number): Promise<void> 
   }
 }
 
-test('every program of the README compiles', async (t) => {
+/** Runs one program in the folder of its document, and what its transcript says. */
+async function runs(t: Test, { text, file, next }: Block, cwd: string): Promise<void> {
+  const script = absolute(folder, 'out', `${file}.js`)
+  const env = { ...process.env, SECRET_KEY_BASE: 'a secret of the README, which is 32 characters long or longer' }
+  if (!text.includes('.listen(3000)')) {
+    const { stdout } = await run(process.execPath, [script], { env, cwd })
+    if (next?.language === 'text') t.equal(stdout, next.text)
+    else t.notMatch(stdout, /^not ok/m)
+    return
+  }
+  const port = await freePort()
+  writeFileSync(script, readFileSync(script, 'utf8').replace('.listen(3000)', `.listen(${port})`))
+  const child = spawn(process.execPath, [script], { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  while (child.exitCode === null && !(await accepts(port)));
+  t.equal(child.exitCode, null, 'it runs')
+  if (next?.language === 'console') await replay(t, next.text, port, cwd)
+  else t.ok((await fetch(`http://localhost:${port}/`)).ok)
+  child.kill()
+  await ended
+}
+
+const programs = new Map(documents.map((name) => [name, blocksOf(name).filter(({ language }) => language === 'ts')]))
+
+test('every program of the README and the guides compiles', async (t) => {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
-  for (const [i, { text }] of programs.entries()) writeFileSync(join(folder, `${i}.ts`), text)
+  for (const { file, text } of [...programs.values()].flat()) writeFileSync(join(folder, `${file}.ts`), text)
   const options = {
     rootDir: '.',
     outDir: 'out',
@@ -70,24 +115,11 @@ test('every program of the README compiles', async (t) => {
   t.equal(await compile(folder), '')
 })
 
-for (const [i, program] of programs.entries()) {
-  test(`program ${i + 1} of the README runs, and answers as its transcript says`, async (t) => {
-    const file = join(folder, 'out', `${i}.js`)
-    const env = { ...process.env, SECRET_KEY_BASE: 'a secret of the README, which is 32 characters long or longer' }
-    const next = blocks[blocks.indexOf(program) + 1]
-    if (!program.text.includes('.listen(3000)')) {
-      const { stdout } = await run(process.execPath, [file], { env })
-      if (next?.language === 'text') t.equal(stdout, next.text)
-      else t.notMatch(stdout, /^not ok/m)
-      return
-    }
-    const port = await freePort()
-    writeFileSync(file, readFileSync(file, 'utf8').replace('.listen(3000)', `.listen(${port})`))
-    const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'ignore', 'inherit'] })
-    t.teardown(() => child.kill())
-    while (child.exitCode === null && !(await accepts(port)));
-    t.equal(child.exitCode, null, 'it runs')
-    if (next?.language === 'console') await replay(t, next.text, port)
-    else t.ok((await fetch(`http://localhost:${port}/`)).ok)
-  })
+for (const [document, blocks] of programs) {
+  // the programs of a guide follow each other: what one leaves, cookies and files, the next one finds
+  const cwd = mkdtempSync(join(tmpdir(), 'readme-'))
+  for (const [i, program] of blocks.entries()) {
+    test(`program ${i + 1} of ${document} runs, and answers as its transcript says`, (t) =>
+      runs(t, program, document === 'README.md' ? mkdtempSync(join(tmpdir(), 'readme-')) : cwd))
+  }
 }
