@@ -218,7 +218,7 @@ test('a cookie that changes its path is expired at its old one, as soon as the b
   const paths = (lines: readonly string[]): string[] =>
     lines.map((line) => `${String(attributesOf(line)['path'])} ${String(attributesOf(line)['max-age'])}`)
   t.same(paths(written.cookies).toSorted(), ['/ undefined', '/app 0'])
-  const value = client.jar.get('_session_id') as string
+  const [value = ''] = written.cookies.map((line) => /^_session_id=([^;]+)/.exec(line)?.[1]).filter(Boolean)
   const doubled = await new Client(client.port).get('/read', {
     headers: { cookie: `_session_id=${value}; _session_id=${value}` },
   })
@@ -263,7 +263,7 @@ test('a session that is read slowly does not move out of a cookie, since its own
     })
   const { client } = await moved(t, sessionApp({ key: '_old' }, { clock }), app)
   t.match(await client.get('/slow'), { body: 'bar', cookies: [] })
-  t.match(await client.get('/'), { body: 'bar', cookies: [/^_old=; Max-Age=0/, /^_new=/] })
+  t.match(await client.get('/'), { body: 'bar', cookies: [/^_new=/, /^_old=; Max-Age=0/] })
 })
 
 test('whoever comes from express-session stays signed in, and his old record and cookie go', async (t) => {
