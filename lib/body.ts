@@ -1,4 +1,4 @@
-import type { RackBody, RackResponse } from './app.ts'
+import type { Awaitable, RackBody, RackResponse } from './app.ts'
 import { InvalidResponseError } from './errors.ts'
 
 const ignore = (): void => {}
@@ -75,4 +75,20 @@ export function closeBody(body: RackBody): void {
 
 function settle(result: unknown): void {
   if (result instanceof Promise) result.catch(ignore)
+}
+
+/** The part of an iterator that is used of one. */
+export interface Chunks {
+  next(): Awaitable<IteratorResult<unknown>>
+  return?(): unknown
+}
+
+/** Begins to read a body that comes in pieces. */
+export function chunksOf(body: Iterable<unknown> | AsyncIterable<unknown>): Chunks {
+  if ('getReader' in body) {
+    // the iterator of a web stream cannot be stopped while it waits for a chunk
+    const reader = (body as ReadableStream<unknown>).getReader()
+    return { next: () => reader.read(), return: () => reader.cancel() }
+  }
+  return Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
 }

@@ -6,8 +6,8 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
-import { isPromise, type App, type Awaitable, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
-import { closeBody, NOT_TEXT, takeResponse } from './body.ts'
+import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
+import { chunksOf, closeBody, NOT_TEXT, takeResponse, type Chunks } from './body.ts'
 import { Builder } from './builder.ts'
 import { errorResponse } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
@@ -205,21 +205,6 @@ class Output {
 }
 
 const LYING_LENGTH = 'The content-length of a response must be the number of bytes of its body.'
-
-/** The part of an iterator that is used of one. */
-interface Chunks {
-  next(): Awaitable<IteratorResult<unknown>>
-  return?(): unknown
-}
-
-function chunksOf(body: Iterable<unknown> | AsyncIterable<unknown>): Chunks {
-  if ('getReader' in body) {
-    // the iterator of a web stream cannot be stopped while it waits for a chunk
-    const reader = (body as ReadableStream<unknown>).getReader()
-    return { next: () => reader.read(), return: () => reader.cancel() }
-  }
-  return Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
-}
 
 function sendError(failure: unknown, req: IncomingMessage, res: ServerResponse): void {
   const [status, headers, body] = errorResponse(failure)

@@ -8,7 +8,7 @@ import {
   type RackHeaders,
   type RackResponse,
 } from '../lib/app.ts'
-import { closeBody, NOT_TEXT, takeResponse } from '../lib/body.ts'
+import { chunksOf, closeBody, NOT_TEXT, takeResponse, type Chunks } from '../lib/body.ts'
 import { withVary } from '../lib/cache-control.ts'
 import { CapturedResponse } from '../lib/captured-response.ts'
 import { InvalidOptionError, InvalidResponseError } from '../lib/errors.ts'
@@ -204,12 +204,6 @@ function bufferOf(chunk: unknown): Buffer {
 
 type Pieces = Iterable<unknown> | AsyncIterable<unknown>
 
-/** The part of an iterator that is used of one. */
-interface Chunks {
-  next(): Awaitable<IteratorResult<unknown>>
-  return?(): unknown
-}
-
 /** Writes a body piece by piece, as fast as the response is read. It is closed when the response is over. */
 function pour(res: CapturedResponse, body: Pieces): void {
   let chunks: Chunks | undefined
@@ -251,15 +245,6 @@ function pour(res: CapturedResponse, body: Pieces): void {
       goOn()
     },
   )
-}
-
-function chunksOf(body: Pieces): Chunks {
-  if ('getReader' in body) {
-    // the iterator of a web stream cannot be stopped while it waits for a chunk
-    const reader = (body as ReadableStream<unknown>).getReader()
-    return { next: () => reader.read(), return: () => reader.cancel() }
-  }
-  return Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
 }
 
 /** Sends the head, and what compression holds back. */
