@@ -41,6 +41,17 @@ export interface RedisStoreOptions extends StoreOptions {
   clock?: () => number
 }
 
+/** A session in a list of all. Times are in milliseconds since 1970. */
+export interface ListedSession {
+  /** The private id. It opens nothing. */
+  readonly id: string
+  readonly owner: string | undefined
+  readonly createdAt: number
+  /** As in `SessionSummary`; of a session without an owner Redis keeps none. */
+  readonly lastSeenAt: number | undefined
+  readonly expiresAt: number
+}
+
 /** Of the fields of a record those that begin with it hold the data; the others are ours. */
 const DATA = ':'
 const COLON = DATA.charCodeAt(0)
@@ -236,24 +247,41 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     return count
   }
 
+  /**
+   * Every live session under this prefix, in no order, asked for as the iteration goes on, which holds up nobody else
+   * however many there are. What begins or ends meanwhile may be in it or not, and, as `SCAN` has it, one may come
+   * twice. For whoever looks after a store; the sessions of one owner are to be had from `sessionsOf`.
+   */
+  async *sessions(): AsyncGenerator<ListedSession, void, void> {
+    const sessions = this.#keyOf('')
+    for await (const keys of this.#scan(this.#keyOf('2::'))) {
+      const now = this.#clock()
+      const found: ListedSession[] = []
+      await inBatches(keys, async (key) => {
+        const record = await this.#within(
+          this.#client.hmget(key, 'created', 'seen', 'expires', 'owner', 'gone').catch(noneOfAnotherType),
+        )
+        const [created, seen, expires, owner, gone] = record
+        // what another program put there is no session
+        if (typeof created !== 'string' || gone !== null || !(Number(expires) > now)) return
+        found.push({
+          id: key.slice(sessions.length),
+          owner: owner ?? undefined,
+          createdAt: Number(created),
+          lastSeenAt: seen == null ? undefined : Number(seen),
+          expiresAt: Number(expires),
+        })
+      })
+      yield* found
+    }
+  }
+
   /** Removes every session and list under this prefix, and nothing else. On a cluster: from all its masters. */
   async clear(): Promise<void> {
-    const client = this.#client
-    const keyPrefix = client.options.keyPrefix ?? ''
     const [sessions, owners] = [this.#keyOf('2::'), this.#listOf('')]
-    const pattern = (keyPrefix + this.#prefix).replace(/[*?[\]\\]/g, String.raw`\$&`)
-    const masters = client.isCluster ? (client as Cluster).nodes('master') : [client as Redis]
-    for (const master of masters) {
-      let cursor = '0'
-      do {
-        // oxlint-disable-next-line no-await-in-loop -- a scan goes on where it ended
-        const [next, found] = await this.#within(master.scan(cursor, 'MATCH', `${pattern}*`, 'COUNT', BATCH))
-        cursor = next
-        const keys = found.map((key) => key.slice(keyPrefix.length))
-        const ours = keys.filter((key) => key.startsWith(sessions) || key.startsWith(owners))
-        // oxlint-disable-next-line no-await-in-loop
-        await inBatches(ours, (key) => this.#within(client.unlink(key)))
-      } while (cursor !== '0')
+    for await (const keys of this.#scan(this.#prefix)) {
+      const ours = keys.filter((key) => key.startsWith(sessions) || key.startsWith(owners))
+      await inBatches(ours, (key) => this.#within(this.#client.unlink(key)))
     }
   }
 
@@ -276,6 +304,23 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   override async forgetCookie(req: IncomingMessage, cookie: string, { now }: StoreContext): Promise<void> {
     const sid = SessionId.parse(cookie)
     if (sid) await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
+  }
+
+  /** The keys that begin so, as commands of the client name them. On a cluster: of all its masters. */
+  async *#scan(begin: string): AsyncGenerator<string[], void, void> {
+    const client = this.#client
+    const keyPrefix = client.options.keyPrefix ?? ''
+    const pattern = (keyPrefix + begin).replace(/[*?[\]\\]/g, String.raw`\$&`)
+    const masters = client.isCluster ? (client as Cluster).nodes('master') : [client as Redis]
+    for (const master of masters) {
+      let cursor = '0'
+      do {
+        // oxlint-disable-next-line no-await-in-loop -- a scan goes on where it ended
+        const [next, found] = await this.#within(master.scan(cursor, 'MATCH', `${pattern}*`, 'COUNT', BATCH))
+        cursor = next
+        yield found.map((key) => key.slice(keyPrefix.length))
+      } while (cursor !== '0')
+    }
   }
 
   #keyOf(privateId: string): string {
@@ -527,6 +572,12 @@ function parse(json: string): JsonValue {
     // the parser's message would quote the data
     throw corrupt()
   }
+}
+
+/** Of a key that is no hash. */
+function noneOfAnotherType(error: unknown): (string | null)[] {
+  if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return []
+  throw error
 }
 
 function numberOf(text: string | undefined): number {

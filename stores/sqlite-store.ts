@@ -1,16 +1,14 @@
 import Database from 'better-sqlite3'
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Awaitable } from '../lib/app.ts'
-import { InvalidOptionError, StoreCorruptError, StoreLockedError } from '../lib/errors.ts'
+import { isPromise, type Awaitable } from '../lib/app.ts'
+import { InvalidOptionError, StoreLockedError } from '../lib/errors.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
+import type { LoadedSession, SavedSession, StoreContext } from '../lib/session-store.ts'
 import { warnOnce } from '../lib/warning.ts'
 import {
   AbstractStore,
-  MARKER_LIFE,
-  merge,
-  privateIdOf,
   type CleanableStore,
   type ClosableStore,
   type DeleteOptions,
@@ -24,6 +22,8 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
+import { activeRecordTable } from './activerecord-table.ts'
+import { ownTable, TURN, type SqliteTable, type Step } from './sqlite-table.ts'
 
 export interface SqliteStoreOptions extends StoreOptions {
   /** The file, made if there is none; `':memory:'` for none. The store has a connection of its own to it. */
@@ -46,20 +46,28 @@ export interface SqliteStoreOptions extends StoreOptions {
   deadline?: number
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
   clock?: () => number
+  /**
+   * `'activerecord'`: the table is that of the gem activerecord-session_store with its JSON serializer, made as its
+   * migration makes it if there is none, so that a Rails application and this one have the same sessions.
+   */
+  compatibility?: 'activerecord'
+  /**
+   * With `compatibility`: the data key that names whose session it is, as in `session({ owner })`, by which sessions
+   * that Rails wrote are told apart in lists. A process that serves sessions learns it from there; until then a list
+   * fails with `ERR_INVALID_OPTION` rather than to leave one out, so name it where sessions are only listed.
+   */
+  owner?: string
+  /**
+   * With `compatibility`: whether rows of the gem before 2.0, whose `session_id` is the cookie's id in the clear, are
+   * left alone, as the gem's `secure_session_only`. Default `false`: such a row is found, and takes the private id.
+   */
+  secureSessionOnly?: boolean
 }
-
-type Row = [data: string, createdAt: number, expiresAt: number, owner: string | null, gone: string | null]
 
 const TABLE = /^[a-z_][a-z0-9_]{0,50}$/i
 
-/** Milliseconds that cleaning up, or what waited for a lock, may keep the event loop at a time. */
-const TURN = 5
-
-/** Milliseconds between two steps of a cleanup, in which others write; and the most between two tries of a locked file. */
+/** Milliseconds between two steps of a task, in which others write; and the most between two tries of a locked file. */
 const PAUSE = 10
-
-/** Rows that a cleanup removes at once: in a table of a million about a millisecond's work. */
-const BATCH = 50
 
 /** Longest that a timer of Node can wait, in seconds. */
 const MAX_INTERVAL = 2_147_483
@@ -97,6 +105,22 @@ const BUSY: unique symbol = Symbol('busy')
  * and never damages the file (`synchronous = NORMAL`, which spares a write of some milliseconds at each commit;
  * to keep those too, pass a `database` with `pragma('synchronous = FULL')`). The file must be on a local disk,
  * and readable by the application alone: session data stands in it in the clear.
+ *
+ * With `compatibility: 'activerecord'` a row is the gem's: `session_id`, `data` with the session under `value`, and
+ * `created_at` and `updated_at` as text in UTC. What the gem has no column for stands in `data` beside `value`, where
+ * Rails does not look, and which it drops when it writes: from then on a session ends `ttl` seconds after
+ * `updated_at` (or the `expireAfter` of its own), so give `ttl` what `expireAfter` says. Rails moves `updated_at` when
+ * a session changes and not when it is read, and its `db:sessions:trim` removes what is 30 days old by it.
+ *
+ * Where a session was removed less than 60 s ago, its row is gone, and a marker that Rails never finds stands under
+ * `0::` in place of `2::`. Changes of concurrent requests are merged here; Rails writes the whole session, and
+ * what it loaded before it was removed here, it may write again under a new id. Numbers are JavaScript's: in a session
+ * that is changed here, a whole number above 2^53 is rounded, and Rails reads 1.0 back as 1.
+ *
+ * What the gem's `:hybrid` serializer writes is read, too. Marshal is not: `ERR_STORE_CORRUPT`, and such a row is in
+ * no list, and is left alone by all but a `destroy()` or reset of its session. There is no index on the owner or the expiry, so `sessionsOf`,
+ * `deleteSessionsOf` and `cleanup` read the whole table, in steps of some milliseconds between which requests are
+ * served. Do not add an index on an expression of JSON: with it Rails could not write Marshal any more.
  */
 export class SqliteStore
   extends AbstractStore
@@ -104,22 +128,25 @@ export class SqliteStore
 {
   readonly #database: Database.Database
   readonly #isOwn: boolean
-  readonly #table: string
+  readonly #open: () => SqliteTable
   readonly #deadline: number
-  readonly #clock: () => number
   readonly #sweep: NodeJS.Timeout | undefined
-  #statements: Statements | undefined
+  readonly #name: string
+  /** Where a session's owner stands in its data, as far as it is known. */
+  readonly #ownerKeys = new Set<string>()
+  #table: SqliteTable | undefined
   /** What waits for a lock, the oldest first: each tries again, and says whether it is settled. */
   readonly #waiting: (() => boolean)[] = []
   #poll: NodeJS.Timeout | undefined
 
   /**
-   * @throws {InvalidOptionError}
+   * @throws {InvalidOptionError} also for a table that is not the gem's
    * @throws {Database.SqliteError} for a file that cannot be opened, or is no database
    */
   constructor(options: SqliteStoreOptions) {
     super(options)
-    const { filename, database, table = 'sessions', sweepEvery = 600, deadline = 5000 } = options
+    const { filename, database, table = 'sessions', sweepEvery = 600, deadline = 5000, clock = Date.now } = options
+    const { compatibility, owner, secureSessionOnly = false } = options
     if (!TABLE.test(table) || /^sqlite_/i.test(table)) {
       throw new InvalidOptionError('table must be a name of letters, digits and _, for example sessions.')
     }
@@ -132,26 +159,35 @@ export class SqliteStore
         "SqliteStore takes a filename or an open database: new SqliteStore({ filename: 'sessions.db' }).",
       )
     }
+    if (compatibility !== undefined && (compatibility as string) !== 'activerecord') {
+      throw new InvalidOptionError("compatibility must be 'activerecord', or left out for the store's own table.")
+    }
+    if (compatibility === undefined && (owner !== undefined || options.secureSessionOnly !== undefined)) {
+      throw new InvalidOptionError("owner and secureSessionOnly go with compatibility: 'activerecord'.")
+    }
+    if (owner !== undefined && (typeof owner !== 'string' || owner === '')) {
+      throw new InvalidOptionError("owner must be a key of the session's data, for example user_id.")
+    }
+    if (typeof secureSessionOnly !== 'boolean') {
+      throw new InvalidOptionError('secureSessionOnly must be true or false.')
+    }
     this.#isOwn = database === undefined
     this.#database = database ?? new Database(filename, { timeout: 0 })
-    this.#table = table
+    this.#name = table
     this.#deadline = deadline
-    this.#clock = options.clock ?? Date.now
+    if (owner !== undefined) this.#ownerKeys.add(owner)
+    const gem = { clock, ttl: this.ttl, ownerKeys: this.#ownerKeys, secureSessionOnly }
+    this.#open = () =>
+      compatibility === undefined
+        ? ownTable(this.#database, table, clock)
+        : activeRecordTable(this.#database, table, gem)
     // a table that cannot be made now, because the file is locked, is made on first use
     this.#attempt(() => undefined)
     if (sweepEvery > 0) this.#sweep = setInterval(() => void this.#sweepUp(), sweepEvery * 1000).unref()
   }
 
   override findSession(_req: IncomingMessage, sid: SessionId): Awaitable<StoredSession | undefined> {
-    return this.#run(({ find }) => {
-      const row = find.get(sid.privateId)
-      if (row === undefined) return undefined
-      const [json, createdAt, expiresAt, owner, gone] = row
-      if (expiresAt <= this.#clock()) return undefined
-      const data = this.#parse(json)
-      if (gone === null) return { data, createdAt, expiresAt, owner: owner ?? undefined }
-      return { data, createdAt, expiresAt, gone: true, successor: gone === '' ? undefined : gone }
-    })
+    return this.#run((table) => table.find(sid))
   }
 
   override writeSession(
@@ -160,27 +196,11 @@ export class SqliteStore
     session: SessionData,
     options: WriteOptions,
   ): Awaitable<boolean> {
-    if (options.create) return this.#run(({ create }) => this.#create(create, sid, session, options))
-    return this.#run(({ transaction, find, change, changeData }) =>
-      transaction(() => {
-        const now = this.#clock()
-        const row = live(find.get(sid.privateId), now)
-        if (row === undefined) return false
-        const { changes, createdAt, extend, owner = null } = options
-        const json = JSON.stringify(changes === 'all' ? session : merge(this.#parse(row[0]), changes))
-        const expiresAt = extend ? Math.max(row[2], options.expiresAt) : options.expiresAt
-        // what is indexed is written only where it differs: that costs as much again
-        if (owner === row[3] && expiresAt === row[2]) changeData.run(json, createdAt, now, sid.privateId)
-        else change.run(json, createdAt, now, owner, expiresAt, sid.privateId)
-        return true
-      }),
-    )
+    return this.#run((table) => table.write(sid, session, options))
   }
 
   override deleteSession(_req: IncomingMessage, sid: SessionId, options: DeleteOptions): Awaitable<void> {
-    return this.#run(({ mark }) => {
-      mark.run(options.successor ?? '', options.markUntil, sid.privateId, this.#clock())
-    })
+    return this.#run((table) => table.delete(sid, options))
   }
 
   touchSession(
@@ -188,40 +208,35 @@ export class SqliteStore
     sid: SessionId,
     { expiresAt }: { readonly expiresAt: number },
   ): Awaitable<boolean> {
-    return this.#run(({ touch }) => {
-      const now = this.#clock()
-      return touch.run(now, expiresAt, sid.privateId, now).changes === 1
-    })
+    return this.#run((table) => table.touch(sid, expiresAt))
   }
 
   renewSession(_req: IncomingMessage, from: SessionId, to: SessionId, options: RenewOptions): Awaitable<boolean> {
-    return this.#run(({ transaction, find, create, mark }) =>
-      transaction(() => {
-        const now = this.#clock()
-        const row = live(find.get(from.privateId), now)
-        if (row === undefined) return false
-        if (!this.#create(create, to, merge(this.#parse(row[0]), options.changes), options)) return false
-        mark.run(to.privateId, options.markUntil, from.privateId, now)
-        return true
-      }),
-    )
+    return this.#run((table) => table.renew(from, to, options))
+  }
+
+  /** @internal */
+  override fromCookie(
+    req: IncomingMessage,
+    cookie: string,
+    context?: StoreContext,
+  ): Promise<LoadedSession | undefined> {
+    if (context?.owner !== undefined) this.#ownerKeys.add(context.owner)
+    return super.fromCookie(req, cookie)
+  }
+
+  /** @internal */
+  override toCookie(req: IncomingMessage, session: SavedSession, context: StoreContext): Promise<string | undefined> {
+    if (context.owner !== undefined) this.#ownerKeys.add(context.owner)
+    return super.toCookie(req, session, context)
   }
 
   sessionsOf(owner: string | number): Awaitable<SessionSummary[]> {
-    return this.#run(({ list }) => list.all(String(owner), this.#clock()))
+    return this.#proceed((table) => table.list(String(owner)))
   }
 
-  deleteSessionsOf(owner: string | number, { except, only }: OwnedSelection = {}): Awaitable<number> {
-    return this.#run(({ markOwned }) => {
-      const now = this.#clock()
-      return markOwned.run({
-        owner: String(owner),
-        except: except === undefined ? null : privateIdOf(except),
-        only: only === undefined ? null : privateIdOf(only),
-        markUntil: now + MARKER_LIFE,
-        now,
-      }).changes
-    })
+  deleteSessionsOf(owner: string | number, selection: OwnedSelection = {}): Awaitable<number> {
+    return this.#proceed((table) => table.deleteOwned(String(owner), selection))
   }
 
   /**
@@ -229,27 +244,20 @@ export class SqliteStore
    * which requests are served, here and in other processes.
    */
   async cleanup(): Promise<number> {
-    let removed = 0
-    const step = ({ expire }: Statements): boolean => {
-      const end = performance.now() + TURN
-      do {
-        const { changes } = expire.run(this.#clock(), BATCH)
-        removed += changes
-        if (changes < BATCH) return false
-      } while (performance.now() < end)
-      return true
-    }
-    // one step after the other, and not all at once, is what it is about
-    // oxlint-disable-next-line no-await-in-loop
-    while (this.#database.open && (await this.#run(step))) await sleep(PAUSE)
-    return removed
+    return this.#database.open ? this.#proceed((table) => table.cleanup()) : 0
+  }
+
+  /**
+   * With `compatibility`: puts the private id in the place of every public one, and gives how many there were, as
+   * Rails' `db:sessions:upgrade`. All stay signed in.
+   */
+  async upgrade(): Promise<number> {
+    return this.#proceed((table) => table.upgrade())
   }
 
   /** Removes every session, as Rails' `db:sessions:clear`. */
   clear(): Awaitable<void> {
-    return this.#run(({ clear }) => {
-      clear.run()
-    })
+    return this.#run((table) => table.clear())
   }
 
   /** Makes the table and its indexes where there are none. The constructor did, unless the file was locked. */
@@ -260,8 +268,8 @@ export class SqliteStore
   /** Removes the table. The next use makes it again. */
   dropTable(): Awaitable<void> {
     return this.#run(() => {
-      this.#database.exec(`DROP TABLE "${this.#table}"`)
-      this.#statements = undefined
+      this.#database.exec(`DROP TABLE "${this.#name}"`)
+      this.#table = undefined
     })
   }
 
@@ -272,19 +280,39 @@ export class SqliteStore
   }
 
   /** Does it now where it can, and else when the lock is released. It is done wholly or not at all. */
-  #run<T>(work: (statements: Statements) => T): Awaitable<T> {
+  #run<T>(work: (table: SqliteTable) => T): Awaitable<T> {
     const result = this.#attempt(work)
     return result === BUSY ? this.#wait(work) : result
   }
 
-  #attempt<T>(work: (statements: Statements) => T): T | typeof BUSY {
+  /** Does a longer task in steps, and gives a promise only where one is not enough. */
+  #proceed<T>(begin: (table: SqliteTable) => Step<T>): Awaitable<T> {
+    let step: Step<T> | undefined
+    const next = (): Awaitable<ReturnType<Step<T>>> => this.#run((table) => (step ??= begin(table))())
+    const first = next()
+    return !isPromise(first) && !first.more ? first.value : this.#finish(first, next)
+  }
+
+  async #finish<T>(first: Awaitable<ReturnType<Step<T>>>, next: () => Awaitable<ReturnType<Step<T>>>): Promise<T> {
+    let done = await first
+    // one step after the other, and not all at once, is what it is about
+    while (done.more && this.#database.open) {
+      // oxlint-disable-next-line no-await-in-loop
+      await sleep(PAUSE)
+      // oxlint-disable-next-line no-await-in-loop
+      if (this.#database.open) done = await next()
+    }
+    return done.value
+  }
+
+  #attempt<T>(work: (table: SqliteTable) => T): T | typeof BUSY {
     // what the application does in a transaction of its own, it may roll back
     if (this.#database.inTransaction) return BUSY
     const timeout = this.#isOwn ? 0 : (this.#database.pragma('busy_timeout', { simple: true }) as number)
     // SQLite would wait in this thread, and no other request be served
     if (timeout > 0) this.#database.pragma('busy_timeout = 0')
     try {
-      return work((this.#statements ??= prepare(this.#database, this.#table)))
+      return work((this.#table ??= this.#open()))
     } catch (error) {
       if (isBusy(error)) return BUSY
       throw error
@@ -293,7 +321,7 @@ export class SqliteStore
     }
   }
 
-  #wait<T>(work: (statements: Statements) => T): Promise<T> {
+  #wait<T>(work: (table: SqliteTable) => T): Promise<T> {
     const until = performance.now() + this.#deadline
     return new Promise((resolve, reject) => {
       this.#waiting.push(() => {
@@ -327,26 +355,6 @@ export class SqliteStore
     return new StoreLockedError(this.#deadline)
   }
 
-  /** What is stored is ours, so what cannot be read is damage, and no visitor's doing. */
-  #parse(json: string): SessionData {
-    try {
-      const data = JSON.parse(json) as unknown
-      if (typeof data === 'object' && data !== null && !Array.isArray(data)) return data as SessionData
-    } catch {
-      // the parser's message would quote the data
-    }
-    throw new StoreCorruptError(
-      'The data of a session is not a JSON object. Its row was left as it is. Find such rows with ' +
-        `SELECT session_id FROM "${this.#table}" WHERE NOT json_valid(data), and repair or delete them.`,
-    )
-  }
-
-  #create(create: Statements['create'], sid: SessionId, data: SessionData, options: WriteOptions): boolean {
-    const { owner = null, createdAt, expiresAt } = options
-    const json = JSON.stringify(data)
-    return create.run(sid.privateId, json, owner, createdAt, this.#clock(), expiresAt).changes === 1
-  }
-
   async #sweepUp(): Promise<void> {
     try {
       await this.cleanup()
@@ -357,87 +365,6 @@ export class SqliteStore
       )
     }
   }
-}
-
-type Statements = ReturnType<typeof prepare>
-
-/** Makes the table where there is none, and whatever is asked of it, once. */
-function prepare(database: Database.Database, name: string) {
-  const table = `"${name}"`
-  database.pragma('journal_mode = WAL')
-  // a row with a rowid: keyed by the random id alone, each write would cost twice
-  database.exec(`
-    CREATE TABLE IF NOT EXISTS ${table} (
-      session_id TEXT NOT NULL PRIMARY KEY,
-      data TEXT NOT NULL,
-      owner TEXT,
-      created_at INTEGER NOT NULL,
-      updated_at INTEGER NOT NULL,
-      expires_at INTEGER NOT NULL,
-      gone TEXT -- of a marker: the session_id that the session was renewed to, or ''
-    );
-    CREATE INDEX IF NOT EXISTS "${name}_owner" ON ${table} (owner) WHERE owner IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS "${name}_expires_at" ON ${table} (expires_at);
-  `)
-  const transaction = database.transaction((work: () => boolean) => work())
-  const marked = "data = '{}', owner = NULL"
-
-  return {
-    transaction: (work: () => boolean): boolean => transaction.immediate(work),
-    find: database
-      .prepare<[id: string], Row>(`SELECT data, created_at, expires_at, owner, gone FROM ${table} WHERE session_id = ?`)
-      .raw()
-      .safeIntegers(false),
-    // an expired row that was not swept away yet is as good as none
-    create: database.prepare<
-      [id: string, data: string, owner: string | null, createdAt: number, now: number, expiresAt: number]
-    >(
-      `INSERT INTO ${table} (session_id, data, owner, created_at, updated_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)
-       ON CONFLICT (session_id) DO UPDATE SET data = excluded.data, owner = excluded.owner,
-         created_at = excluded.created_at, updated_at = excluded.updated_at, expires_at = excluded.expires_at, gone = NULL
-       WHERE expires_at <= excluded.updated_at`,
-    ),
-    changeData: database.prepare<[data: string, createdAt: number, now: number, id: string]>(
-      `UPDATE ${table} SET data = ?, created_at = ?, updated_at = ? WHERE session_id = ?`,
-    ),
-    change: database.prepare<
-      [data: string, createdAt: number, now: number, owner: string | null, expiresAt: number, id: string]
-    >(`UPDATE ${table} SET data = ?, created_at = ?, updated_at = ?, owner = ?, expires_at = ? WHERE session_id = ?`),
-    touch: database.prepare<[now: number, expiresAt: number, id: string, now: number]>(
-      `UPDATE ${table} SET updated_at = ?, expires_at = max(expires_at, ?)
-       WHERE session_id = ? AND gone IS NULL AND expires_at > ?`,
-    ),
-    // a marker that is there stays, for it may name a successor
-    mark: database.prepare<[gone: string, markUntil: number, id: string, now: number]>(
-      `UPDATE ${table} SET ${marked}, gone = ?, expires_at = ? WHERE session_id = ? AND gone IS NULL AND expires_at > ?`,
-    ),
-    list: database
-      .prepare<[owner: string, now: number], SessionSummary>(
-        `SELECT session_id AS id, created_at AS createdAt, updated_at AS lastSeenAt, expires_at AS expiresAt
-         FROM ${table} WHERE owner = ? AND expires_at > ? ORDER BY updated_at DESC`,
-      )
-      .safeIntegers(false),
-    markOwned: database.prepare<{
-      owner: string
-      except: string | null
-      only: string | null
-      markUntil: number
-      now: number
-    }>(
-      `UPDATE ${table} SET ${marked}, gone = '', expires_at = $markUntil
-       WHERE owner = $owner AND expires_at > $now AND ($only IS NULL OR session_id = $only)
-         AND ($except IS NULL OR session_id <> $except)`,
-    ),
-    expire: database.prepare<[now: number, limit: number]>(
-      `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expires_at <= ? LIMIT ?)`,
-    ),
-    clear: database.prepare<[]>(`DELETE FROM ${table}`),
-  }
-}
-
-/** The row, unless it expired or is a marker. */
-function live(row: Row | undefined, now: number): Row | undefined {
-  return row !== undefined && row[2] > now && row[4] === null ? row : undefined
 }
 
 /** By its code, since a given database may be of another copy of better-sqlite3, or of a fork. */
