@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -73,19 +73,30 @@ async function replay(t: Test, transcript: string, port: number, cwd: string): P
   }
 }
 
+/** Why programs in Ruby cannot run here, if they cannot. */
+const noRails =
+  spawnSync('ruby', ['-e', "require 'action_controller/railtie'; require 'puma'"]).status === 0
+    ? false
+    : 'Ruby on Rails is not installed: apt-get install ruby-railties puma'
+
 /** Runs one program in the folder of its document, and what its transcript says. */
-async function runs(t: Test, { text, file, next }: Block, cwd: string): Promise<void> {
-  const script = absolute(folder, 'out', `${file}.js`)
+async function runs(t: Test, { language, text, file, next }: Block, cwd: string): Promise<void> {
+  const isRuby = language === 'ruby'
+  const script = isRuby ? join(cwd, `${file}.rb`) : absolute(folder, 'out', `${file}.js`)
+  const listening = isRuby ? 'Port: 3000' : '.listen(3000)'
+  if (isRuby) writeFileSync(script, text)
   const env = { ...process.env, SECRET_KEY_BASE: 'a secret of the README, which is 32 characters long or longer' }
-  if (!text.includes('.listen(3000)')) {
+  if (!text.includes(listening)) {
     const { stdout } = await run(process.execPath, [script], { env, cwd })
     if (next?.language === 'text') t.equal(stdout, next.text)
     else t.notMatch(stdout, /^not ok/m)
     return
   }
   const port = await freePort()
-  writeFileSync(script, readFileSync(script, 'utf8').replace('.listen(3000)', `.listen(${port})`))
-  const child = spawn(process.execPath, [script], { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
+  const placed = listening.replace('3000', String(port))
+  writeFileSync(script, readFileSync(script, 'utf8').replace(listening, placed))
+  const command = isRuby ? 'ruby' : process.execPath
+  const child = spawn(command, [script], { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
   const ended = new Promise((resolve) => child.once('exit', resolve))
   while (child.exitCode === null && !(await accepts(port)));
   t.equal(child.exitCode, null, 'it runs')
@@ -95,12 +106,15 @@ async function runs(t: Test, { text, file, next }: Block, cwd: string): Promise<
   await ended
 }
 
-const programs = new Map(documents.map((name) => [name, blocksOf(name).filter(({ language }) => language === 'ts')]))
+const programs = new Map(
+  documents.map((name) => [name, blocksOf(name).filter(({ language }) => language === 'ts' || language === 'ruby')]),
+)
 
 test('every program of the README and the guides compiles', async (t) => {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
-  for (const { file, text } of [...programs.values()].flat()) writeFileSync(join(folder, `${file}.ts`), text)
+  for (const { file, text, language } of [...programs.values()].flat())
+    if (language === 'ts') writeFileSync(join(folder, `${file}.ts`), text)
   const options = {
     rootDir: '.',
     outDir: 'out',
@@ -119,7 +133,9 @@ for (const [document, blocks] of programs) {
   // the programs of a guide follow each other: what one leaves, cookies and files, the next one finds
   const cwd = mkdtempSync(join(tmpdir(), 'readme-'))
   for (const [i, program] of blocks.entries()) {
-    test(`program ${i + 1} of ${document} runs, and answers as its transcript says`, (t) =>
-      runs(t, program, document === 'README.md' ? mkdtempSync(join(tmpdir(), 'readme-')) : cwd))
+    const skip = program.language === 'ruby' && noRails
+    test(`program ${i + 1} of ${document} runs, and answers as its transcript says`, { skip }, (t) =>
+      runs(t, program, document === 'README.md' ? mkdtempSync(join(tmpdir(), 'readme-')) : cwd),
+    )
   }
 }

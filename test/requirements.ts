@@ -11,8 +11,8 @@ const programs: readonly { command: string; package: string }[] = [
   { command: process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium', package: 'chromium' },
 ]
 
-/** Ruby on Rails, without which its test is skipped. */
-const rails: readonly string[] = ['ruby-actionpack', 'puma']
+/** Ruby on Rails, without which its tests are skipped. */
+const rails: readonly string[] = ['ruby-railties', 'puma']
 
 const has = (command: string): boolean => spawnSync(command, ['--version'], { stdio: 'ignore' }).error === undefined
 
@@ -25,7 +25,7 @@ function install(packages: readonly string[]): void {
 }
 
 const hasRails = (): boolean =>
-  spawnSync('ruby', ['test/rails/server.rb', '--version'], { stdio: 'ignore' }).status === 0
+  spawnSync('ruby', ['-e', "require 'action_controller/railtie'; require 'puma'"], { stdio: 'ignore' }).status === 0
 
 const mayInstall = process.getuid?.() === 0 && has('apt-get')
 
@@ -43,7 +43,7 @@ if (missing.length > 0) {
 }
 
 if (!hasRails()) {
-  const skipped = `The test with Ruby on Rails is skipped. On Debian and Ubuntu: sudo apt-get install ${rails.join(' ')}`
+  const skipped = `The tests with Ruby on Rails are skipped. On Debian and Ubuntu: sudo apt-get install ${rails.join(' ')}`
   try {
     if (mayInstall) install(rails)
     if (!hasRails()) console.error(skipped)

@@ -3,7 +3,6 @@ import { checkCookie, type CookieOptions } from '../../lib/cookie-options.ts'
 import type { App, CookieJar } from '../../lib/index.ts'
 import { jarApp, thrown, useJar } from '../jar-app.ts'
 import { ask, attributesOf, serve } from '../server.ts'
-import { vectorFiles } from '../vectors.ts'
 
 const setX = (options: CookieOptions) => (jar: CookieJar) => void jar.set('x', 'v', options)
 
@@ -212,74 +211,3 @@ test("the session's check leaves out what is decided later", (t) => {
   t.throws(() => checkCookie('_session', { secure: false, sameSite: 'none' }), { code: 'ERR_INVALID_OPTION' })
   t.end()
 })
-
-// The calls in Ruby, by their labels, as they are here.
-const date = new Date(Date.UTC(2030, 0, 2, 3, 4, 5))
-const set = (options?: CookieOptions) => (jar: CookieJar) => void jar.set('x', 'v', options)
-const calls: Record<string, (jar: CookieJar) => unknown> = {
-  'value: plus': (jar) => jar.set('x', 'a+b'),
-  'value: semicolon': (jar) => jar.set('x', 'a;b'),
-  'value: slash': (jar) => jar.set('x', 'a/b?c#d'),
-  'options: domain': set({ domain: 'example.com' }),
-  'options: dotted domain': set({ domain: '.example.com' }),
-  'options: domain list': set({ domain: ['.example.org', '.example.com'] }),
-  'options: expires': set({ expires: date }),
-  'options: max_age': set({ maxAge: 60 }),
-  'options: secure': set({ secure: true }),
-  'options: httponly': set({ httpOnly: true }),
-  'options: httponly false': set({ httpOnly: false }),
-  'options: same_site lax': set({ sameSite: 'lax' }),
-  'options: same_site strict': set({ sameSite: 'strict' }),
-  'options: partitioned': set({ partitioned: true, secure: true }),
-  'options: all': set({
-    path: '/p',
-    domain: 'example.com',
-    expires: date,
-    maxAge: 9,
-    secure: true,
-    httpOnly: true,
-    sameSite: 'strict',
-  }),
-  'same_site default strict': set(),
-  'symbol name': set(),
-  'the value it already has': set(),
-  'the value it already has, with expires': set({ expires: date }),
-  permanent: (jar) => jar.permanent.set('x', 'v'),
-  'permanent with attributes': (jar) => jar.permanent.set('x', 'v', { httpOnly: true }),
-  delete: (jar) => jar.delete('x'),
-  'delete of an absent cookie': (jar) => jar.delete('x'),
-  'delete with domain :all': (jar) => jar.delete('x', { domain: 'all' }),
-  'delete then set': (jar) => [jar.delete('x'), jar.set('x', 'w')],
-  several: (jar) => [jar.set('b', '1'), jar.set('a', '2'), jar.delete('c')],
-  'domain :all at http://a.b.example.co.uk/': set({ domain: 'all' }),
-  'domain :all at http://localhost/': set({ domain: 'all' }),
-  'domain :all, tld_length 2': set({ domain: 'all', tldLength: 2 }),
-}
-
-test('Set-Cookie lines say what those of Rails say', async (t) => {
-  const files = vectorFiles(['set-cookie'])
-  t.ok(files.length > 0)
-  for (const { version, vectors } of files) {
-    const wrong: string[] = []
-    for (const vector of vectors) {
-      const call = calls[vector.label.replace('options over https:', 'options:')]
-      // Rails 6.1 knows no partitioned cookies, and puts a dot before a domain that it finds
-      if (call === undefined || (version === '6.1' && /partitioned|:all/.test(vector.label))) continue
-      const url = new URL(String(vector['url']))
-      const forwarded = { scheme: url.protocol.slice(0, -1) as 'http', host: url.host, address: '::1' }
-      const sameSite = vector['same_site_default'] as 'lax'
-      const app = jarApp((jar) => void call(jar), { sameSite, clock: () => Date.parse(vector.now ?? '') })
-      const { port } = await serve(t, (req) => app(Object.assign(req, { forwarded })))
-      const cookie = vector.cookie_header
-      const { cookies } = await ask(port, '/', { headers: cookie ? { cookie } : {} })
-      const [ours, theirs] = [cookies, vector.set_cookies ?? []].map((lines) => lines.map(comparable))
-      if (JSON.stringify(ours) !== JSON.stringify(theirs)) wrong.push(`${vector.label}: ${cookies.join(' | ')}`)
-    }
-    t.same(wrong, [], `Rails ${version}`)
-  }
-})
-
-function comparable(line: string): string[] {
-  const attributes = Object.entries(attributesOf(line)).map(([name, value]) => `${name}=${value}`.toLowerCase())
-  return [line.split(';')[0] ?? '', ...attributes.toSorted()]
-}

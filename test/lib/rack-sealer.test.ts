@@ -428,7 +428,9 @@ test('a cookie of which any byte was changed opens as nothing, and so does all e
     for (let at = 0; at < text.length; at++) {
       for (const digit of 'AQgw-_+/=%') {
         const tampered = text.slice(0, at) + digit + text.slice(at + 1)
-        if (tampered === text) continue
+        // both alphabets of base64 are Rack's: where there is one such character only, the other is a spelling of its own
+        if (Buffer.from(tampered, 'base64').equals(Buffer.from(text, 'base64')) && /^[\w+/-]*=*$/.test(tampered))
+          continue
         for (const one of [sealer, both]) if (await one.open(tampered, KEY, NOW)) opened.push(tampered)
       }
       for (const one of [sealer, both]) if (await one.open(text.slice(0, at), KEY, NOW)) opened.push(at)
