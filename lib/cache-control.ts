@@ -36,7 +36,9 @@ export function withVary(headers: RackHeaders, name: string): RackHeaders {
   const names = getHeaderLines(headers, 'vary').join(', ')
   if (names === '') return withHeader(headers, 'vary', name)
   const has = names.split(',').map((one) => one.trim().toLowerCase())
-  return has.includes(name.toLowerCase()) || has.includes('*') ? headers : withHeader(headers, 'vary', `${names}, ${name}`)
+  return has.includes(name.toLowerCase()) || has.includes('*')
+    ? headers
+    : withHeader(headers, 'vary', `${names}, ${name}`)
 }
 
 function withoutSharedCaching(headers: RackHeaders): RackHeaders {

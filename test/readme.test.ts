@@ -28,6 +28,8 @@ const documents = [
 
 const folder = join('build', 'readme')
 
+const env = { ...process.env, SECRET_KEY_BASE: 'a secret of the README, which is 32 characters long or longer' }
+
 function blocksOf(document: string): Block[] {
   let next: Block | undefined
   return [...readFileSync(document, 'utf8').matchAll(/^```(\w*)\n(.*?)^```$/gms)]
@@ -61,10 +63,13 @@ function accepts(port: number): Promise<boolean> {
 
 /** Runs the commands of a transcript and compares what they print; `…` stands for anything. */
 async function replay(t: Test, transcript: string, port: number, cwd: string): Promise<void> {
+  // npx would ask the registry
+  const cli = `${process.execPath} ${absolute('build/lib/cli.js')}`
   for (const part of transcript.split(/^\$ /m).slice(1)) {
     const [command = '', ...expected] = part.split('\n')
+    const real = command.replaceAll('3000', String(port)).replaceAll('npx luggage-rack', cli)
     // a command may end with a status of its own, as grep does
-    const { stdout } = await run('sh', ['-c', `${command.replaceAll('3000', String(port))}; true`], { cwd })
+    const { stdout } = await run('sh', ['-c', `${real}; true`], { cwd, env })
     const pattern = expected
       .join('\n')
       .replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
@@ -85,7 +90,6 @@ async function runs(t: Test, { language, text, file, next }: Block, cwd: string)
   const script = isRuby ? join(cwd, `${file}.rb`) : absolute(folder, 'out', `${file}.js`)
   const listening = isRuby ? 'Port: 3000' : '.listen(3000)'
   if (isRuby) writeFileSync(script, text)
-  const env = { ...process.env, SECRET_KEY_BASE: 'a secret of the README, which is 32 characters long or longer' }
   if (!text.includes(listening)) {
     const { stdout } = await run(process.execPath, [script], { env, cwd })
     if (next?.language === 'text') t.equal(stdout, next.text)
