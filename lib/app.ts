@@ -34,7 +34,11 @@ export type Middleware<Adds = unknown, Needs = unknown> = (
 export interface LayerDescription {
   readonly adds?: readonly string[]
   readonly needs?: readonly string[]
+  /** It cannot do without the response's body, and so not in a stack for `toConnect`. */
+  readonly readsBody?: boolean
 }
+
+const layers = new WeakSet<object>()
 
 /** Gives a middleware its name and description. */
 export function describe<Layer extends (...args: never[]) => unknown>(
@@ -43,7 +47,13 @@ export function describe<Layer extends (...args: never[]) => unknown>(
   layer: Layer,
 ): Layer & LayerDescription {
   Object.defineProperty(layer, 'name', { value: name, configurable: true })
+  layers.add(layer)
   return Object.assign(layer, description)
+}
+
+/** Whether a function is a layer that was described, and so no app. */
+export function isLayer(layer: object): boolean {
+  return layers.has(layer)
 }
 
 /** Whether an app answered with a promise. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isPromise, type App, type LayerDescription, type Middleware } from './app.ts'
+import { isLayer, isPromise, type App, type LayerDescription, type Middleware } from './app.ts'
 import { takeResponse } from './body.ts'
 import { InvalidOptionError, SecretMissingError, StackOrderError } from './errors.ts'
 import { locationOf, urlMap, type Mapped } from './url-map.ts'
@@ -104,8 +104,9 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
    * @param app the controller; without one, what no `map` took is a 404
    * @throws {InvalidOptionError} the controller, or what a layer made, is no function
    */
-  run(app?: App<Req>): App {
+  run(app?: App<Req>, ...others: never[]): App {
     const controller = app ?? this.#controller
+    if (others.length > 0) throw new InvalidOptionError('run() takes one app.')
     if (controller !== undefined && typeof controller !== 'function') {
       throw new InvalidOptionError('run() takes an app: a function from a request to a response.')
     }
@@ -116,24 +117,69 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
   }
 
   /**
-   * Another app of the same layers, down to the one that adds a property to the request, in `map` too, and with
-   * another controller right below it; `undefined` where no layer adds it. It shares what the layers share: the
-   * stores and the keys.
+   * The app of all layers with another controller, which the stack does not keep as its own.
+   *
+   * @internal for `toConnect`, where the framework's handlers stand in the controller's place
+   */
+  around(controller: App<never>): App {
+    return this.#build(this.#steps, checked(controller as unknown as App))
+  }
+
+  /**
+   * Another app of the same layers, down to the one that adds a property to the request, in each `map` too, and with
+   * another controller right below it; `undefined` where no layer adds it. A path that has none of its own gets that
+   * of the stack around it, or the controller without; but where one map alone has it, every path does. It shares what
+   * the layers share: the stores and the keys.
    *
    * @internal for `sessionFor` and `MockRequest`, which want the session and nothing of what is below
    */
   cut(property: string, controller: App<never>): App | undefined {
-    const above: Step[] = []
+    const other = checked(controller as unknown as App)
+    const kept: Step[] = []
+    const [location, ...locations] = this.locationsOf(property)
+    const isOnlyThere = location !== '/' && locations.length === 0
+    let isAdded = false
+    let isMapped = false
     for (const step of this.#steps) {
-      if (step.kind === 'map') {
-        const inner = stacks.get(step.app)?.cut(property, controller)
-        if (inner) return this.#build(above, inner)
+      if (step.kind === 'use') {
+        if (isAdded) continue
+        kept.push(step)
+        isAdded = step.layer.adds?.includes(property) === true
         continue
       }
-      above.push(step)
-      if (step.layer.adds?.includes(property)) return this.#build(above, checked(controller as unknown as App))
+      const inner = stacks.get(step.app)?.cut(property, controller)
+      if (inner && isOnlyThere) {
+        const layers = kept.filter(({ kind }) => kind === 'use')
+        return this.#build(layers, inner)
+      }
+      if (inner) isMapped = true
+      if (inner || !isAdded) kept.push({ ...step, app: inner ?? other })
     }
-    return undefined
+    return isAdded || isMapped ? this.#build(kept, other) : undefined
+  }
+
+  /**
+   * Where the property is there: `'/'`, or the locations of maps.
+   *
+   * @internal for `MockRequest`
+   */
+  locationsOf(property: string): string[] {
+    const locations: string[] = []
+    for (const step of this.#steps) {
+      if (step.kind === 'use') {
+        if (step.layer.adds?.includes(property)) return ['/']
+        continue
+      }
+      const inner = stacks.get(step.app)?.locationsOf(property) ?? []
+      locations.push(...inner.map((location) => step.location.replace(/\/$/, '') + location))
+    }
+    return locations
+  }
+
+  /** @internal the name of a layer that cannot do without the body, if there is one */
+  get readerOfBodies(): string | undefined {
+    const step = this.#steps.find((one) => one.kind === 'use' && one.layer.readsBody === true)
+    return step?.kind === 'use' ? nameOf(step.layer) : undefined
   }
 
   #build(steps: readonly Step[], app: App): App {
@@ -142,6 +188,11 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
       const step = steps[i] as Step
       if (step.kind === 'use') {
         built = step.layer(built)
+        if (isLayer(built)) {
+          throw new InvalidOptionError(
+            `use(${nameOf(step.layer)}) was given what makes a layer: write use(${nameOf(step.layer)}()).`,
+          )
+        }
         if (typeof built !== 'function') {
           throw new InvalidOptionError(
             `The layer ${nameOf(step.layer)} made no app: a middleware is a function from an app to an app.`,

@@ -1,7 +1,7 @@
 import { SessionCommittedError, SessionValueError } from './errors.ts'
 import { FlashHash } from './flash-hash.ts'
 import { copyJson, type JsonValue } from './json.ts'
-import type { RequestSession } from './session-handle.ts'
+import { RequestSession } from './session-handle.ts'
 import type { SessionData } from './session-hash.ts'
 
 /** The flash: any key may be absent. */
@@ -25,8 +25,9 @@ const writtenLate = (): Error => new SessionCommittedError('The flash was writte
 
 /** The flash of one request. It is read from the session when it is first asked for, and written back at the end. */
 export class RequestFlash {
-  /** Given at each use, since a layer below may have put another session on the request. */
-  readonly #sessionOf: () => RequestSession
+  /** The session that was there when the layer was entered. */
+  readonly #own: RequestSession
+  readonly #req: { readonly session?: unknown }
   readonly #now: SessionData = Object.create(null) as SessionData
   #session: RequestSession | undefined
   #loading: Promise<FlashHash> | undefined
@@ -35,8 +36,14 @@ export class RequestFlash {
   readonly #pending: ((flash: FlashHash) => void)[] = []
   #committed = false
 
-  constructor(sessionOf: () => RequestSession) {
-    this.#sessionOf = sessionOf
+  constructor(own: RequestSession, req: { readonly session?: unknown }) {
+    this.#own = own
+    this.#req = req
+  }
+
+  /** Whether it is kept in this session, so that another layer of a stack inside `map` can go on with it. */
+  isOf(session: RequestSession): boolean {
+    return session === this.#own
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- a handle that is awaited is what it is for
@@ -59,10 +66,7 @@ export class RequestFlash {
         if (typeof key === 'symbol') throw new SessionValueError('A symbol as a key of the flash', 'a symbol')
         if (value !== undefined) copyJson(value, `flash.now.${key}`)
         now[key] = value as JsonValue
-        this.#ask((flash) => {
-          flash.proxy[key] = value as JsonValue
-          flash.discard(key)
-        })
+        this.#ask((flash) => flash.setNow(key, value as JsonValue | undefined))
         return true
       },
     })
@@ -86,20 +90,24 @@ export class RequestFlash {
   /** From now on writes throw. */
   close(): void {
     this.#committed = true
-    this.#flash?.refuseWrites(writtenLate)
   }
 
   #load(): Promise<FlashHash> {
     if (this.#loading) return this.#loading
     if (this.#committed) return Promise.reject(new SessionCommittedError('The flash was first awaited'))
-    const session = this.#sessionOf()
+    const session = this.#bind()
     const before = session.restarts
-    this.#session = session
     this.#loading = session.then((hash) => {
       // a reset while it was loading has emptied the hash, and there is no flash in it
-      const flash = new FlashHash(session.restarts === before ? hash[FLASH] : undefined, () => session.restarts)
+      const flash = new FlashHash(
+        session.restarts === before ? hash[FLASH] : undefined,
+        () => session.restarts,
+        () => {
+          if (this.#committed) throw writtenLate()
+          RequestSession.checkWritable(session)
+        },
+      )
       for (const act of this.#pending) act(flash)
-      if (this.#committed) flash.refuseWrites(writtenLate)
       return (this.#flash = flash)
     })
     // whoever asked for it hears of a failure, so there is none that nobody handles
@@ -107,9 +115,15 @@ export class RequestFlash {
     return this.#loading
   }
 
+  /** The session of whoever asks first: below `csrf()` that may be an empty one. */
+  #bind(): RequestSession {
+    return (this.#session ??= RequestSession.now(this.#own, this.#req))
+  }
+
   /** Does it now or, where the flash is not read yet, when it is: at the latest when the request ends. */
   #ask(act: (flash: FlashHash) => unknown): PromiseLike<unknown> {
     if (this.#committed) throw writtenLate()
+    this.#bind()
     let result: unknown
     const once = (flash: FlashHash): void => {
       result = act(flash)

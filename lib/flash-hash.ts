@@ -12,14 +12,15 @@ export class FlashHash implements ProxyHandler<SessionData> {
   readonly #values = Object.create(null) as SessionData
   readonly #discarded = new Set<string>()
   readonly #restarts: () => number
+  readonly #mayWrite: () => void
   #seen: number
-  #refusal: (() => Error) | undefined
 
   /**
    * @param stored what the session holds under `flash`; what is no flash reads as an empty one
    * @param restarts how often the session was emptied so far, which empties the flash too
+   * @param mayWrite throws when nothing can be written any more
    */
-  constructor(stored: unknown, restarts: () => number) {
+  constructor(stored: unknown, restarts: () => number, mayWrite: () => void) {
     const { flashes, discard } = (stored ?? {}) as { flashes?: unknown; discard?: unknown }
     const gone = new Set<unknown>(Array.isArray(discard) ? discard : [])
     if (typeof flashes === 'object' && flashes !== null && !Array.isArray(flashes)) {
@@ -27,6 +28,7 @@ export class FlashHash implements ProxyHandler<SessionData> {
     }
     this.discard()
     this.#restarts = restarts
+    this.#mayWrite = mayWrite
     this.#seen = restarts()
     this.proxy = new Proxy(this.#values, this)
   }
@@ -54,9 +56,12 @@ export class FlashHash implements ProxyHandler<SessionData> {
     return this.#valueOf(key)
   }
 
-  /** From now on writes throw. */
-  refuseWrites(refusal: () => Error): void {
-    this.#refusal = refusal
+  /** A value for this request alone, also where there is no session to write to. */
+  setNow(key: string, value: JsonValue | undefined): void {
+    this.#sync()
+    if (value === undefined) delete this.#values[key]
+    else this.#values[key] = value
+    this.#discarded.add(key)
   }
 
   get(values: SessionData, key: string | symbol): unknown {
@@ -75,7 +80,7 @@ export class FlashHash implements ProxyHandler<SessionData> {
   }
 
   set(values: SessionData, key: string | symbol, value: unknown): boolean {
-    if (this.#refusal) throw this.#refusal()
+    this.#mayWrite()
     this.#sync()
     if (typeof key === 'symbol') throw new SessionValueError('A symbol as a key of the flash', 'a symbol')
     this.#discarded.delete(key)

@@ -18,26 +18,26 @@ export interface KeyringOptions {
    */
   secret?: Secret | undefined
   /** Hash of the key derivation: `'SHA256'` (default, Rails 7.0 and later) or `'SHA1'` (until 6.1). */
-  keyDigest?: 'SHA256' | 'SHA1'
+  keyDigest?: 'SHA256' | 'SHA1' | undefined
   /** Rounds of the key derivation (PBKDF2). Default 1000, as Rails. The secret is random, so more would not help. */
-  keyIterations?: number
+  keyIterations?: number | undefined
   /** HMAC of signed cookies: `'SHA1'` (default, Rails' own unless configured) or another. */
-  signedDigest?: 'SHA1' | 'SHA256' | 'SHA384' | 'SHA512'
+  signedDigest?: 'SHA1' | 'SHA256' | 'SHA384' | 'SHA512' | undefined
   /** Salts of the keys, for applications that changed Rails' own. */
-  salts?: Partial<typeof SALTS>
+  salts?: Partial<typeof SALTS> | undefined
   /**
    * Whether a sealed cookie must have been made for its own name. Default `true`. `false` accepts, as Rails
    * does, cookies that name no purpose under any name: those of Rails 5.1 and earlier, or written without metadata.
    */
-  requirePurpose?: boolean
+  requirePurpose?: boolean | undefined
   /** Also read Rails 5.1's AES-CBC cookies. They are never written. Default `false`. */
-  legacy?: boolean
+  legacy?: boolean | undefined
   /**
    * Settings that were in force before, as Rails' `cookies_rotations`: what was sealed under one of them still opens,
    * and a session is then sealed anew. What an entry does not name is as it is now:
    * `retired: [{ keyDigest: 'SHA1' }]` reads the cookies of an application that changed to SHA256.
    */
-  retired?: readonly RetiredKeys[]
+  retired?: readonly RetiredKeys[] | undefined
 }
 
 /** How keys were made before. */
@@ -99,7 +99,7 @@ export class Keyring implements Sealer {
     if (!Array.isArray(retired) || retired.some((one) => typeof one !== 'object' || one === null)) {
       throw new InvalidOptionError("retired must be a list of settings, for example [{ keyDigest: 'SHA1' }].")
     }
-    this.#retired = (retired as readonly RetiredKeys[]).map((one) => new Keyring({ ...current, ...one }))
+    this.#retired = (retired as readonly RetiredKeys[]).map((one) => new Keyring({ ...current, ...withoutUndefined(one) }))
   }
 
   /** @throws {SecretMissingError} */
@@ -177,6 +177,10 @@ export function railsSealer(options: KeyringOptions & { readonly secret: Secret 
   const keyring = new Keyring(options)
   if (!keyring.hasSecret) throw new SecretMissingError()
   return keyring
+}
+
+function withoutUndefined(settings: RetiredKeys): RetiredKeys {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
 }
 
 /** What Rails seals a cookie for: its own name. */

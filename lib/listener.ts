@@ -9,15 +9,15 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
 import { chunksOf, closeBody, NOT_TEXT, takeResponse, type Chunks } from './body.ts'
 import { Builder } from './builder.ts'
-import { errorResponse } from './error-response.ts'
+import { errorResponse, statusOf } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
 
 export interface ListenerOptions {
   /**
-   * Hears of every failure: of the app, of a body, of a response that cannot be sent. Default: `console.error`.
-   * A client that goes away is no failure.
+   * Hears of every failure: of the app, of a body, of a response that cannot be sent. A client that goes away is no
+   * failure. Default: `console.error`, but for an error that names a 4xx status of its own, which is the client's.
    */
-  onError?: (error: unknown, req: IncomingMessage) => void
+  onError?: ((error: unknown, req: IncomingMessage) => void) | undefined
 }
 
 /** What `createServer` of `node:http`, `node:https` and `node:http2` (compatibility mode) takes. */
@@ -35,7 +35,7 @@ export type Listener = (req: IncomingMessage | Http2ServerRequest, res: ServerRe
  * @throws {InvalidOptionError} at once, for what is neither
  */
 export function toListener(app: App | Builder, options: ListenerOptions = {}): Listener {
-  const { onError = (error: unknown): void => console.error(error) } = options
+  const { onError = report } = options
   const call = app instanceof Builder ? app.run() : app
   if (typeof call !== 'function') throw new InvalidOptionError('toListener() takes an app or a Builder.')
 
@@ -57,6 +57,10 @@ export function toListener(app: App | Builder, options: ListenerOptions = {}): L
       out.fail(error)
     }
   }
+}
+
+function report(error: unknown): void {
+  if (statusOf(error) === 500) console.error(error)
 }
 
 /** Sends a triple as the answer to a request. */

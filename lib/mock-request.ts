@@ -2,7 +2,7 @@ import { IncomingMessage, validateHeaderName, validateHeaderValue, type Incoming
 import { Socket } from 'node:net'
 import type { App, RackHeaders, RackResponse } from './app.ts'
 import { BrowserJar, type Place } from './browser-jar.ts'
-import { Builder } from './builder.ts'
+import { Builder, stackOf } from './builder.ts'
 import { CapturedResponse } from './captured-response.ts'
 import { sessionCommit, type CommitMessage } from './channels.ts'
 import { statusOf } from './error-response.ts'
@@ -17,17 +17,17 @@ export interface MockRequestOptions {
    * Where the app is asked: an origin, whose host is the Host header; `https:` makes the requests secure. Default
    * `'http://localhost'`.
    */
-  url?: string
+  url?: string | undefined
   /** The time in milliseconds since 1970, by which a client's cookies end. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
 }
 
 /** One request. */
 export interface MockInit {
   /** Names in any letter case. A `host` or `cookie` goes instead of what would be sent. */
-  headers?: RackHeaders
+  headers?: RackHeaders | undefined
   /** Sent as it is; `URLSearchParams` as a form, with its content-type. */
-  body?: string | Uint8Array | URLSearchParams
+  body?: string | Uint8Array | URLSearchParams | undefined
   /** Sent as JSON, with its content-type. */
   json?: unknown
 }
@@ -121,13 +121,20 @@ export class MockRequest<Data extends object = Record<string, unknown>> extends 
    * stack's own layers down to the session (one inside `map` too), and keeps the cookie.
    *
    * @param data what the session holds
+   * @param options `path`: where, in a stack whose maps have several
    * @throws {InvalidOptionError} no Builder made the app; at the first request, where the session was not saved or the
    *   browser would not keep its cookie, as over plain http that of a stack that wants https
    * @throws {StackOrderError} the stack has no session
    */
-  withSession(data: Session<Data>): MockClient<Data> {
-    return new MockClient(this.#target, data)
+  withSession(data: Session<Data>, options: MockSessionOptions = {}): MockClient<Data> {
+    return new MockClient(this.#target, data, options)
   }
+}
+
+/** Which session is meant. */
+export interface MockSessionOptions {
+  /** A path that it is the session of. Default: `'/'`, or the one `map` that has a session. */
+  path?: string | undefined
 }
 
 interface Target {
@@ -144,11 +151,11 @@ export class MockClient<Data extends object = Record<string, unknown>> extends R
   readonly #plant: (() => Promise<void>) | undefined
   #planted: Promise<void> | undefined
 
-  constructor(target: Target, data?: Session<Data>) {
+  constructor(target: Target, data?: Session<Data>, options?: MockSessionOptions) {
     super()
     this.#target = target
     this.cookies = new BrowserJar(target.clock)
-    this.#plant = data && this.#planting(data)
+    this.#plant = data && this.#planting(data, options)
   }
 
   override async request(method: string, path: string, init: MockInit = {}): Promise<MockResponse> {
@@ -161,9 +168,10 @@ export class MockClient<Data extends object = Record<string, unknown>> extends R
    * What the session holds now, as an ordinary object; empty where there is none. It is loaded as a request would
    * load it, whatever the path of its cookie, and neither extended nor saved.
    *
+   * @param options `path`: where, in a stack whose maps have several
    * @throws {InvalidOptionError}, {StackOrderError} as `withSession`
    */
-  async session(): Promise<Session<Data>> {
+  async session(options: MockSessionOptions = {}): Promise<Session<Data>> {
     const found: { session?: object } = {}
     const app = cutAtSession(this.#target.app, 'session', async (req) => {
       Object.assign(req.session.options, { skip: true, touch: false })
@@ -172,7 +180,7 @@ export class MockClient<Data extends object = Record<string, unknown>> extends R
     await this.#ready()
     const { protocol, hostname } = this.#target.origin
     const cookies = this.cookies.header({ protocol, hostname })
-    const { status } = await respond(app, requestOf('GET', locate('/', this.#target.origin), {}, cookies))
+    const { status } = await respond(app, requestOf('GET', this.#at(options), {}, cookies))
     if (found.session === undefined) throw notReached(status)
     return found.session
   }
@@ -187,7 +195,18 @@ export class MockClient<Data extends object = Record<string, unknown>> extends R
     return response
   }
 
-  #planting(data: object): () => Promise<void> {
+  /** @throws {InvalidOptionError} the stack has several sessions, and which one was not said */
+  #at({ path }: MockSessionOptions = {}): Location {
+    const { app, origin } = this.#target
+    if (path !== undefined) return locate(path, origin)
+    const [location = '/', ...others] = stackOf(app)?.locationsOf('session') ?? []
+    if (others.length === 0 || location === '/') return locate(location, origin)
+    throw new InvalidOptionError(
+      `This stack has several sessions, at ${[location, ...others].join(', ')}. Say which: withSession(data, { path }).`,
+    )
+  }
+
+  #planting(data: object, options?: MockSessionOptions): () => Promise<void> {
     let reached = false
     const app = cutAtSession(this.#target.app, 'withSession', async (req) => {
       reached = true
@@ -195,7 +214,7 @@ export class MockClient<Data extends object = Record<string, unknown>> extends R
     })
     return async () => {
       const { origin } = this.#target
-      const to = locate('/', origin)
+      const to = this.#at(options)
       const asked = requestOf('GET', to, {})
       const commits: CommitMessage[] = []
       const listen = (message: unknown): void => {
@@ -224,7 +243,7 @@ export class MockClient<Data extends object = Record<string, unknown>> extends R
 
 function notReached(status: number): Error {
   return new InvalidOptionError(
-    `The session was not reached, because a layer above it answered by itself, with status ${status}.`,
+    `The session was not reached: there is none at this path, or a layer above it answered by itself, with status ${status}.`,
   )
 }
 

@@ -55,10 +55,13 @@ function headerOf(req: IncomingMessage, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** The path of a request as the browser asked for it, without its query; in `map` with the prefix. */
-export function pathOf(req: IncomingMessage & { readonly scriptName?: string }): string {
-  const path = (req.url ?? '/').split('?', 1)[0] as string
-  return (req.scriptName ?? '') + path.replace(/^https?:\/\/[^/]*/i, '')
+/**
+ * The path of a request as the browser asked for it, without its query; with what `map`, or a framework that a stack
+ * is mounted in, has cut off.
+ */
+export function pathOf(req: IncomingMessage & { readonly scriptName?: string; readonly originalUrl?: string }): string {
+  const path = (req.originalUrl ?? (req.scriptName ?? '') + (req.url ?? '/')).split('?', 1)[0] as string
+  return path.replace(/^https?:\/\/[^/]*/i, '')
 }
 
 /**
@@ -68,10 +71,14 @@ export function pathOf(req: IncomingMessage & { readonly scriptName?: string }):
  * @throws {InvalidOptionError} one is no origin, which no request would ever match
  */
 export function checkOrigins(origins: readonly string[], name: string): ReadonlySet<string> {
-  if (Array.isArray(origins) && origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin)) {
-    return new Set(origins)
-  }
+  if (Array.isArray(origins) && origins.every(isOrigin)) return new Set(origins)
   throw new InvalidOptionError(
     `${name} takes a list of origins such as 'https://accounts.example.org', without a path.`,
   )
+}
+
+/** Also of an app, `capacitor://localhost`, or an extension, which a URL knows no origin of. */
+function isOrigin(text: unknown): boolean {
+  if (typeof text !== 'string' || !/^[a-z][a-z\d+.-]*:\/\/[a-z\d._:[\]-]+$/.test(text)) return false
+  return !/^https?:/.test(text) || (URL.canParse(text) && new URL(text).origin === text)
 }

@@ -32,15 +32,15 @@ export interface SessionCookieOptions {
  */
 export interface RetiredCookie {
   /** Its name. Default: that of the session's cookie. */
-  key?: string
+  key?: string | undefined
   /** As it was set with, else the browser does not forget it. Default `'/'`. */
-  path?: string
+  path?: string | undefined
   /** As it was set with. Default: none. */
   domain?: CookieDomain | undefined
   /** As it was set with. Default `false`. */
-  partitioned?: boolean
+  partitioned?: boolean | undefined
   /** Where its sessions are, if elsewhere: they are brought over to the session's store, and removed there. */
-  store?: SessionStore
+  store?: SessionStore | undefined
 }
 
 /** `req.session.options`: for this request and its response only, but for `expireAfter`. */
@@ -48,11 +48,11 @@ export interface SessionRequestOptions {
   /** Seconds that this session may be idle. It stays with the session. */
   expireAfter?: number | undefined
   /** Commit nothing: what was written in this request is forgotten. */
-  skip?: boolean
+  skip?: boolean | undefined
   /** Save, but send no cookie. */
-  defer?: boolean
+  defer?: boolean | undefined
   /** `false`: this request does not extend the idle time. Set it before the first await. */
-  touch?: boolean
+  touch?: boolean | undefined
   path?: string | undefined
   domain?: string | undefined
   secure?: boolean | 'auto' | undefined

@@ -14,13 +14,14 @@ export type SessionStack<Data> = App | Builder | Builder<WithSession<Data>>
 
 export interface SessionForOptions {
   /** Other origins whose pages may open a socket here, for example `['https://www.example.org']`. Default: none. */
-  trustedOrigins?: readonly string[]
+  trustedOrigins?: readonly string[] | undefined
 }
 
 /** One call, on its way down to the session and back. */
 interface Call {
   readonly trusted: ReadonlySet<string>
   session?: object
+  failure?: { readonly error: unknown }
 }
 
 interface Reader {
@@ -42,8 +43,8 @@ const readers = new WeakMap<Builder, Reader>()
  * store is asked, unless the Origin is that of the host that was asked for, or a trusted one. Called again with the
  * same request, it tells whether the session is still there.
  *
- * @param stack the stack of the pages that the socket belongs to: the layers above its session run, a session inside
- *   `map` included; whatever is below does not
+ * @param stack the stack of the pages that the socket belongs to: the layers above its session run, those of the `map`
+ *   that its path belongs to included; whatever is below does not. Behind a proxy it has `forwarded({ trust })`
  * @param req the upgrade's request
  * @returns the hash, empty for a visitor without a session
  * @throws {InvalidOptionError} no Builder made the app; a trusted origin is none
@@ -59,6 +60,8 @@ export async function sessionFor<Data extends object = Record<string, unknown>>(
   calls.set(req, call)
   const [, , body] = await app(req)
   closeBody(body)
+  // which a layer above may have made a page of
+  if (call.failure) throw call.failure.error
   // a layer above the session may have answered itself
   return (call.session ?? emptySession()) as Readonly<Session<Data>>
 }
@@ -73,7 +76,12 @@ function readerOf(stack: App | Builder): Reader {
     // only here, since forwarded() above may know better which host was asked for
     if (call === undefined || !isOwn(req, call.trusted)) return
     Object.assign(req.session.options, { skip: true, touch: false })
-    call.session = await req.session
+    try {
+      call.session = await req.session
+    } catch (error) {
+      call.failure = { error }
+      throw error
+    }
   })
   const reader = { app, calls }
   readers.set(builder as Builder, reader)
@@ -108,8 +116,9 @@ export function cutAtSession(
   if (builder === undefined) {
     throw new InvalidOptionError(`${asker}() takes a Builder, or the app that its run() gave.`)
   }
-  const app = builder.cut('session', async (req: WithSession<Record<string, unknown>>) => {
-    await visit(req)
+  const app = builder.cut('session', async (req: Partial<WithSession<Record<string, unknown>>>) => {
+    // of several maps, some may have none
+    if (req.session) await visit(req as WithSession<Record<string, unknown>>)
     return [204, {}, null]
   })
   if (app) return app

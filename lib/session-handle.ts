@@ -65,6 +65,8 @@ export class RequestSession {
   #loadedAt = 0
   #reset = false
   #restarts = 0
+  /** The session that this one stands for: see `emptyOf`. */
+  #real: RequestSession | undefined
   #renew = false
   #clear = false
   #newId: SessionId | undefined
@@ -140,7 +142,21 @@ export class RequestSession {
 
   /** A session with the same options that holds nothing, and of which nothing will be saved. */
   static emptyOf(handle: RequestSession, jar: RequestJar): RequestSession {
-    return new RequestSession(handle.#config, handle.#req, jar)
+    const empty = new RequestSession(handle.#config, handle.#req, jar)
+    empty.#real = handle
+    return empty
+  }
+
+  /** The session that a layer found when it was entered, or the empty one that stands for it now. */
+  static now(own: RequestSession, req: { readonly session?: unknown }): RequestSession {
+    const { session } = req
+    return session instanceof RequestSession && session.#real === own ? session : own
+  }
+
+  /** @throws {SessionDestroyedError}, {SessionCommittedError} what is kept in the session cannot be written any more */
+  static checkWritable(handle: RequestSession): void {
+    if (handle.#state === 'committed') throw writtenLate()
+    if (handle.#state === 'destroyed') throw new SessionDestroyedError()
   }
 
   #restart(): SessionHash {

@@ -5,5 +5,6 @@ export {
   type MockInit,
   type MockRequestOptions,
   type MockResponse,
+  type MockSessionOptions,
 } from './mock-request.ts'
 export { testStore, type TestStoreOptions } from '../stores/test-store.ts'

@@ -61,7 +61,14 @@ export function toConnect<Req extends IncomingMessage>(
         " The framework's handlers take the place of run().",
     )
   }
-  const app = stack.run((req) => (req as unknown as Held)[OUTPUT].handle())
+  const reader = stack.readerOfBodies
+  if (reader !== undefined) {
+    throw new InvalidOptionError(
+      `toConnect() takes a stack whose layers leave the body alone, and ${reader} does not: use what it does in the ` +
+        'framework itself.',
+    )
+  }
+  const app = stack.around((req) => (req as Held)[OUTPUT].handle())
 
   return function stackOfLayers(req, res, next): void {
     if (isOfMiddie(req)) watchReply(res)

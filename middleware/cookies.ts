@@ -9,9 +9,9 @@ export interface CookiesOptions extends KeyringOptions {
    * The SameSite attribute of cookies that do not say; also a function of the request. Default `'lax'`, as
    * Rails; `null` sends none.
    */
-  sameSite?: JarConfig['sameSite']
+  sameSite?: JarConfig['sameSite'] | undefined
   /** The time in milliseconds since 1970, for expiry here and in the session. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { describe, isPromise, type App, type Awaitable, type Middleware, type RackResponse } from '../lib/app.ts'
-import { generateToken, maskToken, parseToken, verifyToken } from '../lib/authenticity-token.ts'
+import { describe, isPromise, type Awaitable, type Middleware, type RackResponse } from '../lib/app.ts'
+import { maskToken, parseToken, verifyToken } from '../lib/authenticity-token.ts'
 import { closeBody } from '../lib/body.ts'
 import { withVary } from '../lib/cache-control.ts'
 import { callInner } from '../lib/call-inner.ts'
@@ -8,17 +8,11 @@ import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
 import { CsrfError, InvalidOptionError } from '../lib/errors.ts'
 import { getHeaderLines } from '../lib/headers.ts'
 import { checkOrigins, isSecure, originOf, pathOf } from '../lib/request.ts'
-import { requireSession, RequestSession, type SessionHandle } from '../lib/session-handle.ts'
+import { requireSession, RequestSession } from '../lib/session-handle.ts'
+import { storageOf, tokenIn, type Keep, type TokenStorage } from '../lib/token-storage.ts'
 
 /** Decides what a refused request is answered. */
 export type CsrfStrategy = (error: CsrfError, req: IncomingMessage) => Awaitable<RackResponse>
-
-/** Where the token that a session's tokens are derived from is kept. */
-export interface TokenStorage {
-  get(req: IncomingMessage): Awaitable<unknown>
-  set(req: IncomingMessage, token: string): Awaitable<unknown>
-  delete(req: IncomingMessage): Awaitable<unknown>
-}
 
 export interface CsrfOptions {
   /**
@@ -26,25 +20,25 @@ export interface CsrfOptions {
    * `CsrfError`, status 422; `'nullSession'` goes on with an empty session and no cookies, of which nothing is
    * saved; `'resetSession'` signs the visitor out and goes on. A function answers the request itself.
    */
-  strategy?: 'exception' | 'nullSession' | 'resetSession' | CsrfStrategy
+  strategy?: 'exception' | 'nullSession' | 'resetSession' | CsrfStrategy | undefined
   /** Other origins that may send requests, for example `['https://accounts.example.org']`. Default: none. */
-  trustedOrigins?: readonly string[]
+  trustedOrigins?: readonly string[] | undefined
   /**
    * `false` goes by Sec-Fetch-Site and Origin alone, for applications without forms of their own: a browser too
    * old to send either is then refused over https. Default `true`.
    */
-  tokens?: boolean
+  tokens?: boolean | undefined
   /** The field of a form that holds the token. Default `'authenticity_token'`, as Rails. */
-  parameter?: string
+  parameter?: string | undefined
   /**
    * Where the token is kept: in the session (default), in an encrypted cookie `csrf_token`, or where you say. In the
    * cookie it is bound to the session's id.
    */
-  storage?: 'session' | 'cookie' | TokenStorage
+  storage?: 'session' | 'cookie' | TokenStorage | undefined
   /** Requests that are not checked, and whose responses are not, for example those of an API with keys of its own. */
-  skip?: (req: IncomingMessage) => boolean
+  skip?: ((req: IncomingMessage) => boolean) | undefined
   /** Hears the reason of each refusal. Default `console.warn`; `false` for nobody. */
-  log?: ((reason: string, req: IncomingMessage) => void) | false
+  log?: (((reason: string, req: IncomingMessage) => void) | false) | undefined
 }
 
 /**
@@ -55,11 +49,13 @@ export interface CsrfOptions {
 export type CsrfToken = (form?: { readonly action: string; readonly method?: string }) => Promise<string>
 
 type Needed = IncomingMessage & {
-  readonly session: SessionHandle<object>
+  readonly session?: unknown
   readonly cookies?: CookieJar
   readonly form?: () => PromiseLike<URLSearchParams>
   readonly originalMethod?: string
 }
+
+type Answer = Awaitable<RackResponse>
 
 /** Methods that change nothing (RFC 9110, section 9.2.1, and QUERY of the draft that defines it). */
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'QUERY'])
@@ -70,6 +66,8 @@ const SITE = 'The request comes from another site. Name its origin in csrf({ tru
 const TOKEN =
   'The request has no valid CSRF token. Put await req.csrfToken() into the form as authenticity_token, or into the ' +
   'header x-csrf-token.'
+const NO_FORM =
+  'The request has no CSRF token in the header x-csrf-token, and no form() is above csrf() to read it from a form.'
 const SCRIPT =
   'A script was asked for as another site would include it, and could tell that site what it holds. Ask for it with ' +
   'x-requested-with: XMLHttpRequest, or put the layer that serves scripts above csrf().'
@@ -86,7 +84,7 @@ const SCRIPT =
  */
 export function csrf(
   options: CsrfOptions = {},
-): Middleware<{ readonly csrfToken: CsrfToken }, { readonly session: SessionHandle<object> }> {
+): Middleware<{ readonly csrfToken: CsrfToken }, { readonly session: unknown }> {
   const { strategy = 'exception', tokens = true, parameter = 'authenticity_token', skip } = options
   const { log = (reason: string): void => console.warn(reason) } = options
   const trusted = checkOrigins(options.trustedOrigins ?? [], 'csrf({ trustedOrigins })')
@@ -104,7 +102,7 @@ export function csrf(
   }
 
   /** Why a request may not pass, or `undefined`. */
-  const judge = (req: Needed): Awaitable<string | undefined> => {
+  const judge = (req: Needed, keep: Keep): Awaitable<string | undefined> => {
     if (SAFE.has(req.originalMethod ?? req.method ?? 'GET')) return undefined
     const { origin } = req.headers
     const said = req.headers['sec-fetch-site']
@@ -113,32 +111,24 @@ export function csrf(
     const known = origin !== undefined && (trusted.has(origin) || (site !== 'cross-site' && origin === originOf(req)))
     if (known) return undefined
     if (site === 'cross-site') return SITE
-    if (tokens) return judgeToken(req)
+    if (tokens) return judgeToken(req, keep)
     return site === '' && origin === undefined && !isSecure(req) ? undefined : SITE
   }
 
-  const judgeToken = async (req: Needed): Promise<string | undefined> => {
-    const token = parseToken(await storage.get(req))
+  const judgeToken = async (req: Needed, keep: Keep): Promise<string | undefined> => {
+    const token = parseToken(await storage.get(req, keep))
     if (token === undefined) return TOKEN
     const target = { path: withoutSlash(pathOf(req)), method: req.method ?? '' }
     const header = req.headers['x-csrf-token']
     if (typeof header === 'string' && verifyToken(header, token, target)) return undefined
-    const field = (await req.form?.())?.get(parameter)
+    if (req.form === undefined) return NO_FORM
+    const field = (await req.form()).get(parameter)
     return typeof field === 'string' && verifyToken(field, token, target) ? undefined : TOKEN
   }
 
-  const issue = async (req: Needed, form: Parameters<CsrfToken>[0]): Promise<string> => {
-    let token = parseToken(await storage.get(req))
-    if (token === undefined) {
-      const made = generateToken()
-      await storage.set(req, made)
-      token = parseToken(made) as Buffer
-    }
-    if (form === undefined || !tokens) return maskToken(token)
-    return maskToken(token, { path: actionPath(req, form.action), method: form.method ?? 'post' })
-  }
+  const needs = options.storage === 'cookie' ? ['session', 'cookies.secret'] : ['session']
 
-  return describe('csrf', { adds: ['csrfToken'], needs: ['session'] }, (app) => {
+  return describe('csrf', { adds: ['csrfToken'], needs }, (app) => {
     const checked = (response: RackResponse, req: Needed): RackResponse => {
       const [status, headers, body] = response
       if (isExposedScript(req, headers)) {
@@ -153,35 +143,46 @@ export function csrf(
       return new CsrfError(reason)
     }
 
-    const refuse = async (reason: string, req: Needed, call: App<Needed>): Promise<RackResponse> => {
+    const refuse = async (reason: string, req: Needed, keep: Keep, call: () => Answer): Promise<RackResponse> => {
       const error = refusal(reason, req)
       if (typeof strategy === 'function') return strategy(error, req)
       if (strategy === 'exception') throw error
-      if (strategy === 'nullSession') return callWithNothing(req, call)
-      await storage.delete(req)
-      req.session.reset()
-      return call(req)
+      if (strategy === 'nullSession') return callWithNothing(req, keep, call)
+      await storage.delete(req, keep)
+      keep.session.reset()
+      return call()
     }
 
     return (request) => {
       const req: Needed = request
-      const csrfToken: CsrfToken = (form) => issue(req, form)
-      if (skip?.(req) === true) return app(Object.assign(request, { csrfToken }))
-      requireSession(req, 'csrf')
-      const call: App<Needed> = () => callInner(app, request, { csrfToken }, (response) => checked(response, req))
-      const reason = judge(req)
-      if (reason === undefined) return call(req)
-      if (!isPromise(reason)) return refuse(reason, req, call)
-      return reason.then((why) => (why === undefined ? call(req) : refuse(why, req, call)))
+      const own: Keep = { session: requireSession(req, 'csrf'), cookies: req.cookies }
+      // the empty session of `nullSession` comes with a jar of its own
+      const keepOf = (): Keep => {
+        const session = RequestSession.now(own.session, req)
+        return session === own.session ? own : { session, cookies: req.cookies }
+      }
+      let asked: Promise<Buffer> | undefined
+      const csrfToken: CsrfToken = async (form) => {
+        // of two that are asked for together, neither is to overwrite the other's
+        asked ??= tokenIn(storage, req, keepOf()).finally(() => (asked = undefined))
+        const token = await asked
+        if (form === undefined || !tokens) return maskToken(token)
+        return maskToken(token, { path: actionPath(req, form.action), method: form.method ?? 'post' })
+      }
+      if (skip?.(req) === true) return callInner(app, request, { csrfToken })
+      const call = (): Answer => callInner(app, request, { csrfToken }, (response) => checked(response, req))
+      const reason = judge(req, own)
+      if (reason === undefined) return call()
+      if (!isPromise(reason)) return refuse(reason, req, own, call)
+      return reason.then((why) => (why === undefined ? call() : refuse(why, req, own, call)))
     }
   })
 }
 
 /** Rails' null session: the inner layers see neither session nor cookies, and nothing that they write is kept. */
-function callWithNothing(req: Needed, call: App<Needed>): Awaitable<RackResponse> {
-  const jar = RequestJar.emptyOf(req.cookies as RequestJar)
-  const session = RequestSession.emptyOf(requireSession(req, 'csrf'), jar)
-  return callInner(call as App<Needed & object>, req, { cookies: jar, session })
+function callWithNothing(req: Needed, { session, cookies }: Keep, call: () => Answer): Answer {
+  const jar = RequestJar.emptyOf(cookies as RequestJar)
+  return callInner(call, req, { cookies: jar, session: RequestSession.emptyOf(session, jar) })
 }
 
 /**
@@ -194,55 +195,24 @@ function isExposedScript(req: Needed, headers: RackResponse[1]): boolean {
   return getHeaderLines(headers, 'content-type').some((type) => JAVASCRIPT.test(type))
 }
 
-function storageOf(storage: 'session' | 'cookie' | TokenStorage): TokenStorage {
-  if (storage === 'session') return sessionStorage
-  if (storage === 'cookie') return cookieStorage
-  const { get, set, delete: remove } = (storage ?? {}) as Partial<TokenStorage>
-  if ([get, set, remove].every((one) => typeof one === 'function')) return storage
-  throw new InvalidOptionError("csrf({ storage }) takes 'session', 'cookie' or an object with get, set and delete.")
-}
-
-const SESSION_KEY = '_csrf_token'
-const COOKIE = 'csrf_token'
-
-const dataOf = async (req: IncomingMessage): Promise<Record<string, unknown>> =>
-  (await (req as Needed).session) as Record<string, unknown>
-
-const sessionStorage: TokenStorage = {
-  get: async (req) => (await dataOf(req))[SESSION_KEY],
-  set: async (req, token) => {
-    ;(await dataOf(req))[SESSION_KEY] = token
-  },
-  // whoever deletes it resets the session as well
-  delete: () => {},
-}
-
-/** Rails' `protect_from_forgery store: :cookie`. */
-const cookieStorage: TokenStorage = {
-  get: async (req) => {
-    const { session, cookies } = req as Needed
-    const kept = (cookies as CookieJar).encrypted.get(COOKIE) as { token?: unknown; session_id?: unknown } | undefined
-    if (kept === undefined) return undefined
-    await session
-    return kept?.session_id === (session.id ?? null) ? kept.token : undefined
-  },
-  set: async (req, token) => {
-    const { session, cookies } = req as Needed
-    await session
-    const value = { token, session_id: session.id ?? null }
-    ;(cookies as CookieJar).encrypted.permanent.set(COOKIE, value, { httpOnly: true, sameSite: 'lax' })
-  },
-  delete: (req) => (req as Needed).cookies?.delete(COOKIE),
-}
-
 /** The path that a form with this `action` is sent to, as Rails reads it. */
 function actionPath(req: IncomingMessage, action: string): string {
-  const path = (action.split(/[?#]/, 1)[0] as string).replace(/^(?:[a-z][a-z\d+.-]*:)?\/\/[^/]*/i, '')
-  if (path.startsWith('/') || path !== action.split(/[?#]/, 1)[0]) return withoutSlash(path)
+  const written = encode(action.split(/[?#]/, 1)[0] as string)
+  const path = written.replace(/^(?:[a-z][a-z\d+.-]*:)?\/\/[^/]*/i, '')
+  if (path.startsWith('/') || path !== written) return withoutSlash(path)
   const page = withoutSlash(pathOf(req))
   return path === '' ? page : withoutSlash(`${page}/${path}`.replaceAll('/./', '/'))
 }
 
 function withoutSlash(path: string): string {
   return path.endsWith('/') ? path.slice(0, -1) : path
+}
+
+/** As the browser will send it. */
+function encode(path: string): string {
+  return path.replace(/[^!-~]/gu, (char) => Buffer.from(char).reduce((text, byte) => `${text}%${hex(byte)}`, ''))
+}
+
+function hex(byte: number): string {
+  return byte.toString(16).toUpperCase().padStart(2, '0')
 }

@@ -2,7 +2,7 @@ import { describe, type Middleware } from '../lib/app.ts'
 import { closeBody, guardBody } from '../lib/body.ts'
 import { callInner } from '../lib/call-inner.ts'
 import { RequestFlash, type FlashHandle } from '../lib/flash-handle.ts'
-import { requireSession, type SessionHandle } from '../lib/session-handle.ts'
+import { requireSession } from '../lib/session-handle.ts'
 
 /** The messages that Rails knows by itself. Name your own: `flash<{ notice: string; joyride: string }>()`. */
 export interface FlashTypes {
@@ -21,10 +21,13 @@ export interface FlashTypes {
  */
 export function flash<Data extends object = FlashTypes>(): Middleware<
   { readonly flash: FlashHandle<Data> },
-  { readonly session: SessionHandle<object> }
+  { readonly session: unknown }
 > {
   return describe('flash', { adds: ['flash'], needs: ['session'] }, (app) => (req) => {
-    const handle = new RequestFlash(() => requireSession(req, 'flash'))
+    const session = requireSession(req, 'flash')
+    const { flash: outer } = req as { flash?: unknown }
+    if (outer instanceof RequestFlash && outer.isOf(session)) return app(req as Parameters<typeof app>[0])
+    const handle = new RequestFlash(session, req)
     return callInner(
       app,
       req,

@@ -11,7 +11,7 @@ import {
 
 export interface FormOptions {
   /** Bytes that a form may have as it is sent. Default 102400 (100 KiB), as the body parsers of Express. */
-  limit?: number
+  limit?: number | undefined
 }
 
 /**

@@ -78,7 +78,7 @@ function forwardedOf(req: IncomingMessage, trust: Trust): Forwarded {
   const host = authorityOf(req)
   if (!trust(peer, 0)) return { scheme, host, address: peer }
 
-  const addresses = proxyaddr.all(req)
+  const addresses = proxyaddr.all(req).map(withoutPort)
   let hops = 1
   while (hops < addresses.length && trust(addresses[hops] as string, hops)) hops++
   const saidScheme = valueOf(req, 'x-forwarded-proto', hops).toLowerCase()
@@ -100,4 +100,9 @@ function valueOf(req: IncomingMessage, name: string, hops: number): string {
   if (typeof header !== 'string') return ''
   const values = header.split(',')
   return (values[Math.max(0, values.length - hops)] as string).trim()
+}
+
+/** Some proxies write the client's port behind its address. */
+function withoutPort(address: string): string {
+  return /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(address)?.[1] ?? /^\[(.+)\](?::\d+)?$/.exec(address)?.[1] ?? address
 }

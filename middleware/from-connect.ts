@@ -57,7 +57,7 @@ export function fromConnect<Adds = unknown>(mw: ConnectMiddleware): Middleware<A
     )
   }
 
-  return describe(mw.name || 'fromConnect', {}, (app) => (req) => {
+  return describe(mw.name || 'fromConnect', { readsBody: true }, (app) => (req) => {
     const res = new CapturedResponse(req)
     const restoreUrl = setUrls(req)
     let isTaken = false

@@ -30,7 +30,7 @@ import { getHeaderLines } from '../lib/headers.ts'
  * never a value.
  */
 export function lint(): Middleware {
-  return describe('lint', {}, (app) => (req) => {
+  return describe('lint', { readsBody: true }, (app) => (req) => {
     checkRequest(req)
     // a layer may change it, on the way in or on the way out
     const isHead = req.method === 'HEAD'

@@ -5,7 +5,7 @@ import { FormUnsupportedError, InvalidOptionError } from '../lib/errors.ts'
 
 export interface MethodOverrideOptions {
   /** Hears of a form that cannot be read for its encoding, and whose method so stays POST. Default: `console.error`. */
-  onError?: (error: unknown, req: IncomingMessage) => void
+  onError?: ((error: unknown, req: IncomingMessage) => void) | undefined
 }
 
 /**

@@ -7,7 +7,7 @@ import { withHeader } from '../lib/headers.ts'
 
 export interface RequestIdOptions {
   /** The name of the header that carries the id, in both directions. Default `'x-request-id'`. */
-  header?: string
+  header?: string | undefined
 }
 
 /** Rails' limit, in characters. */

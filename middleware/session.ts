@@ -12,27 +12,27 @@ import { CookieStore } from '../stores/cookie-store.ts'
 
 export interface SessionOptions<Data = Record<string, unknown>> extends SessionCookieOptions {
   /** Where sessions are kept. Default: `new CookieStore()`, the encrypted cookie. May serve several stacks. */
-  store?: SessionStore
+  store?: SessionStore | undefined
   /** The name of the cookie. Default `'_session_id'`. */
-  key?: string
+  key?: string | undefined
   /** Seconds that an idle session lives; the cookie then lasts as long. Default: the store's `ttl`, and a cookie that ends with the browser. */
   expireAfter?: number | undefined
   /** Seconds after which use extends the idle time again; 0 is every request, as Rails. Default: a tenth of the idle time. */
-  refreshEvery?: number
+  refreshEvery?: number | undefined
   /** Seconds since sign-in or creation after which a session ends, whatever the activity. Default 2592000 (30 days); `Infinity` for none. */
-  maxLifetime?: number
+  maxLifetime?: number | undefined
   /** The key of the data that names whose session it is, for example `'userId'`. When its value changes, the session gets a new id. */
-  owner?: keyof Data & string
+  owner?: (keyof Data & string) | undefined
   /**
    * Cookies that held sessions before, by name, place or store: a session found in one goes on, and the cookie is
    * forgotten. They are looked at where the session's own cookie opens nothing.
    */
-  retired?: readonly RetiredCookie[]
+  retired?: readonly RetiredCookie[] | undefined
   /**
    * What a failing store means: `'throw'` (default) makes the request an error; `'anonymous'` reads as an empty
    * session, and refuses writes with `ERR_SESSION_UNAVAILABLE`.
    */
-  onStoreError?: 'throw' | 'anonymous'
+  onStoreError?: 'throw' | 'anonymous' | undefined
 }
 
 /**
@@ -113,7 +113,7 @@ function configOf(options: SessionOptions): SessionConfig {
     sameSite: fixed(sameSite),
     partitioned: fixed(partitioned),
   })
-  const older = retired.map((one: RetiredCookie) => ({ key, ...one }))
+  const older = retired.map((one: RetiredCookie) => ({ ...one, key: one.key ?? key }))
   for (const one of older) {
     checkCookie(one.key, { path: one.path ?? '/', domain: one.domain, secure: true, partitioned: one.partitioned })
   }

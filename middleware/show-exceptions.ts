@@ -10,18 +10,18 @@ export interface ShowExceptionsOptions {
    * Makes a page of your own; `status` is the error's, from 400 to 500. Where it throws itself, or returns no
    * response, the plain page is sent. Default: a plain page that says nothing of the error but its status.
    */
-  render?: (error: unknown, req: IncomingMessage, status: number) => Awaitable<RackResponse>
+  render?: ((error: unknown, req: IncomingMessage, status: number) => Awaitable<RackResponse>) | undefined
   /**
    * Whether to show the error instead, for whoever develops: its class, code, message, stack and causes, and nothing
    * of the request. As in Rails this goes before the pages of your own. Default: only where `NODE_ENV` is
    * `'development'` when the stack is built.
    */
-  details?: boolean
+  details?: boolean | undefined
   /**
    * Hears of errors that are the application's fault, those of status 500, and of every error of `render`. Errors of
    * status 4xx are the client's fault and are not reported. Default: `console.error`.
    */
-  onError?: (error: unknown, req: IncomingMessage) => void
+  onError?: ((error: unknown, req: IncomingMessage) => void) | undefined
 }
 
 type Render = NonNullable<ShowExceptionsOptions['render']>

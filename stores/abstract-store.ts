@@ -108,7 +108,7 @@ export interface ClosableStore {
 
 export interface StoreOptions {
   /** Seconds that an idle session lives where `expireAfter` does not say. Default 1209600 (14 days). */
-  ttl?: number
+  ttl?: number | undefined
 }
 
 /** Two weeks, in seconds, as Django and @hapi/yar have it. */

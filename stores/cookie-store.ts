@@ -20,7 +20,7 @@ export interface CookieStoreOptions extends StoreOptions {
    * What seals the cookie. Default: Rails' format (7.1 and later), with the secret of `cookies()`. Of a list the first
    * seals and all open; what another one opened is sealed anew: `[railsSealer({ secret }), ironSealer({ password })]`.
    */
-  sealer?: Sealer | readonly Sealer[]
+  sealer?: Sealer | readonly Sealer[] | undefined
   /**
    * Asked when a session of an owner is loaded: sessions created before the time that it gives (a Date, or
    * milliseconds since 1970) are refused; `undefined` refuses none. Needs `session({ owner })`. Without it a

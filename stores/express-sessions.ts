@@ -14,7 +14,7 @@ export interface ExpressSessionsOptions {
   /** The secret that it was given; of a list, any. */
   secret: string | readonly string[]
   /** Milliseconds that the store may take before a call fails with `ERR_STORE_TIMEOUT`. Default 1000. */
-  deadline?: number
+  deadline?: number | undefined
 }
 
 /**

@@ -36,11 +36,11 @@ export interface ExpressSessionStore {
 
 export interface ExpressStoreOptions extends StoreOptions {
   /** Stands in front of every id that the store is given, beside a prefix of its own. Default `''`. */
-  prefix?: string
+  prefix?: string | undefined
   /** Milliseconds that the store may take before a call fails with `ERR_STORE_TIMEOUT`. Default 1000. */
-  deadline?: number
+  deadline?: number | undefined
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
 }
 
 /**

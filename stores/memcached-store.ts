@@ -57,15 +57,15 @@ export interface MemcachedStoreOptions extends StoreOptions {
    * asks for them (SASL). The store makes `memjs` clients of its own. A session's id says which server has it,
    * so that another number of servers loses most sessions.
    */
-  servers?: string | readonly string[]
+  servers?: string | readonly string[] | undefined
   /** Instead of servers, a client of `memjs` or of `memcache`, which stays open when the store is closed. */
-  client?: MemjsClient | MemcacheClient
+  client?: MemjsClient | MemcacheClient | undefined
   /** Stands in front of every key. Default `'session:'`. */
-  prefix?: string
+  prefix?: string | undefined
   /** Milliseconds that a call may take before it fails with `ERR_STORE_TIMEOUT`. Default 1000. */
-  deadline?: number
+  deadline?: number | undefined
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
 }
 
 /** Visible ASCII: a space or a line end in a key would begin another command. */

@@ -22,9 +22,9 @@ import {
 
 export interface MemoryStoreOptions extends StoreOptions {
   /** How many sessions are kept; above it the one that was used longest ago goes. Default 10,000. */
-  max?: number
+  max?: number | undefined
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
 }
 
 interface Row {

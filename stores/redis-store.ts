@@ -30,15 +30,15 @@ export interface RedisStoreOptions extends StoreOptions {
    * event, and close it. Its `scaleReads` must be `'master'`, which is the default: a replica may not have yet
    * what was just written.
    */
-  client?: Redis | Cluster
+  client?: Redis | Cluster | undefined
   /** Instead of a client, where Redis is: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. */
-  url?: string
+  url?: string | undefined
   /** What every key begins with. Default `'session:'`. */
-  prefix?: string
+  prefix?: string | undefined
   /** Milliseconds after which a command that was not answered is an error, `ERR_STORE_TIMEOUT`. Default 1000. */
-  deadline?: number
+  deadline?: number | undefined
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
 }
 
 /** A session in a list of all. Times are in milliseconds since 1970. */

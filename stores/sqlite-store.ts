@@ -27,41 +27,41 @@ import { ownTable, TURN, type SqliteTable, type Step } from './sqlite-table.ts'
 
 export interface SqliteStoreOptions extends StoreOptions {
   /** The file, made if there is none; `':memory:'` for none. The store has a connection of its own to it. */
-  filename?: string
+  filename?: string | undefined
   /**
    * Instead of a file, an open database of better-sqlite3, which is used as it is (its `synchronous`, its key)
    * and never closed. It is switched to WAL. Its busy timeout is taken back to 0 for each call, which costs a few
    * µs, so give it none. While it is in a transaction of yours the store waits. What was opened with `verbose`
    * prints session data: that is what `verbose` does.
    */
-  database?: Database.Database
+  database?: Database.Database | undefined
   /** The table, made if there is none. Default `'sessions'`. */
-  table?: string
+  table?: string | undefined
   /** Seconds after which expired sessions are removed, again and again; 0 for never. Default 600. */
-  sweepEvery?: number
+  sweepEvery?: number | undefined
   /**
    * Milliseconds that a request waits for a locked file before it fails with `ERR_STORE_LOCKED`. Default 5000, as
    * better-sqlite3 and Rails wait: a lock is another writer at work, who will be done. The event loop goes on.
    */
-  deadline?: number
+  deadline?: number | undefined
   /** The time in milliseconds since 1970. Default: `Date.now()`. */
-  clock?: () => number
+  clock?: (() => number) | undefined
   /**
    * `'activerecord'`: the table is that of the gem activerecord-session_store with its JSON serializer, made as its
    * migration makes it if there is none, so that a Rails application and this one have the same sessions.
    */
-  compatibility?: 'activerecord'
+  compatibility?: 'activerecord' | undefined
   /**
    * With `compatibility`: the data key that names whose session it is, as in `session({ owner })`, by which sessions
    * that Rails wrote are told apart in lists. A process that serves sessions learns it from there; until then a list
    * fails with `ERR_INVALID_OPTION` rather than to leave one out, so name it where sessions are only listed.
    */
-  owner?: string
+  owner?: string | undefined
   /**
    * With `compatibility`: whether rows of the gem before 2.0, whose `session_id` is the cookie's id in the clear, are
    * left alone, as the gem's `secure_session_only`. Default `false`: such a row is found, and takes the private id.
    */
-  secureSessionOnly?: boolean
+  secureSessionOnly?: boolean | undefined
 }
 
 const TABLE = /^[a-z_][a-z0-9_]{0,50}$/i

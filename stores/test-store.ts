@@ -11,19 +11,19 @@ import type { AbstractStore, OwnedStore, WriteOptions } from './abstract-store.t
 
 export interface TestStoreOptions {
   /** What registers a test: `test` of tap, node:test or vitest. Default: node:test's. */
-  test?: (name: string, run: () => Promise<void>) => unknown
+  test?: ((name: string, run: () => Promise<void>) => unknown) | undefined
   /** Put before each test's name. */
-  name?: string
+  name?: string | undefined
   /** The store keeps the changes of concurrent requests to different keys. Default `false`. */
-  merges?: boolean
+  merges?: boolean | undefined
   /** The store leaves a marker where it removed a session. Default `false`. */
-  markers?: boolean
+  markers?: boolean | undefined
   /** The store lists sessions by their owner (`OwnedStore`). Default `false`. */
-  owners?: boolean
+  owners?: boolean | undefined
   /** The store's time in milliseconds since 1970, where it has a clock of its own. Default: `Date.now()`. */
-  now?: () => number
+  now?: (() => number) | undefined
   /** Lets that much time pass for the store, in milliseconds. Default: the tests that need it use times that are over. */
-  advance?: (milliseconds: number) => Awaitable<void>
+  advance?: ((milliseconds: number) => Awaitable<void>) | undefined
 }
 
 const HOUR = 3_600_000

@@ -318,7 +318,7 @@ test('a stack can be cut below the layer that adds a property, with another cont
   const stack = new Builder()
     .use(traced(log, 'above'))
     .use(cookies({ secret: SECRET }))
-    .map('/', (inner) => inner.run(() => [500, {}, 'in the way']))
+    .map('/other', (inner) => inner.run(() => [500, {}, 'in the way']))
     .use(session())
     .use(() => () => [500, {}, 'a guard in the way'])
   const app = stack.run(() => [500, {}, 'the controller'])
@@ -340,6 +340,42 @@ test('a stack can be cut below the layer that adds a property, with another cont
   t.equal(stackOf(ok), undefined, 'an app that no Builder made')
 })
 
+test('what a path has of its own goes before what the stack around it has', async (t) => {
+  const add =
+    (user: string): Middleware<{ user: string }> =>
+    (app) =>
+    (req) =>
+      app(Object.assign(req, { user }))
+  const named = (user: string): Middleware<{ user: string }> => Object.assign(add(user), { adds: ['user'] })
+  const stack = new Builder()
+    .use(named('outer'))
+    .map('/a', (a) => a.use(named('a')).run(ok))
+    .map('/b', (b) => b.run(ok))
+    .map('/a/deep', (deep) => deep.map('/er', (er) => er.use(named('deeper')).run(ok)).run())
+  const cut = stack.cut('user', (req: IncomingMessage & { user?: string }) => [200, {}, req.user ?? 'nobody'])
+  const { port } = await serve(t, cut as App)
+  const users = { '/': 'outer', '/a/x': 'a', '/b/x': 'outer', '/a/deep/er': 'deeper' }
+  for (const [path, user] of Object.entries(users)) t.equal((await ask(port, path)).body, user, path)
+  t.same(stack.locationsOf('user'), ['/'])
+  const mapped = new Builder()
+    .map('/a/', (a) => a.use(named('a')).run(ok))
+    .map('/b', (b) => b.map('/c', (c) => c.use(named('c')).run(ok)).run())
+  t.same(mapped.locationsOf('user'), ['/a/', '/b/c/'])
+  const several = mapped.cut('user', (req: IncomingMessage & { user?: string }) => [200, {}, req.user ?? 'nobody'])
+  const { port: other } = await serve(t, several as App)
+  const others = { '/a': 'a', '/b/c/d': 'c', '/b': 'c', '/': 'nobody' }
+  for (const [path, user] of Object.entries(others)) t.equal((await ask(other, path)).body, user, path)
+})
+
+test('BUILDER-03: what makes a layer is no layer, and run takes one app', (t) => {
+  const stack = untyped().use(session)
+  t.throws(() => stack.run(ok), { code: 'ERR_INVALID_OPTION', message: /write use\(session\(\)\)/ })
+  const run = (...apps: unknown[]): unknown =>
+    (new Builder() as unknown as { run(...all: unknown[]): App }).run(...apps)
+  t.throws(() => run(ok, ok), { code: 'ERR_INVALID_OPTION' })
+  t.end()
+})
+
 test('a stack is cut inside map too, below the layers around it', async (t) => {
   const stack = new Builder()
     .use(cookies({ secret: SECRET }))
@@ -351,5 +387,5 @@ test('a stack is cut inside map too, below the layers around it', async (t) => {
     `${typeof req.cookies} ${typeof req.session} ${req.url}`,
   ])
   const { port } = await serve(t, cut as App)
-  t.equal((await ask(port, '/anything')).body, 'object object /anything')
+  t.equal((await ask(port, '/anything')).body, 'object object /anything', 'it is the only one')
 })

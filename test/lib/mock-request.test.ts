@@ -446,3 +446,25 @@ test("a Builder's data are checked by the compiler, an app's where they are name
   new MockRequest<{ visits: number }>(typed.run()).withSession({ visits: '41' })
   t.same(await new MockRequest(typed.run()).withSession({ anything: 'goes' }).session(), { anything: 'goes' })
 })
+
+test('of several sessions in maps the one of the path is meant', async (t) => {
+  const inner = (key: string): App =>
+    new Builder()
+      .use(cookies({ secret: SECRET }))
+      .use(session<Data>({ key }))
+      .run(async (req) => [200, {}, JSON.stringify(await req.session)])
+  const app = new Builder()
+    .map('/admin', () => inner('admin'))
+    .map('/app', () => inner('app'))
+    .run()
+  const mock = new MockRequest(app)
+  await t.rejects(mock.withSession({ foo: 1 }).get('/app'), {
+    code: 'ERR_INVALID_OPTION',
+    message: /several sessions, at \/admin\/, \/app\//,
+  })
+  const client = mock.withSession({ foo: 1 }, { path: '/app/x' })
+  t.equal((await client.get('/app')).body, '{"foo":1}')
+  t.equal((await client.get('/admin')).body, '{}')
+  t.same(await client.session({ path: '/app' }), { foo: 1 })
+  t.same(await client.session({ path: '/admin' }), {})
+})

@@ -9,6 +9,7 @@ import {
   MemoryStore,
   session,
   sessionFor,
+  showExceptions,
   toListener,
   type App,
   type RackError,
@@ -331,4 +332,32 @@ test("the hash has the type of the Builder's session, an app's where it is named
     return [visits?.toFixed(), named.visits?.toFixed(), anything['visits']]
   })
   t.same(await upgrade({ origin }), [undefined, undefined, undefined])
+})
+
+test('of several sessions in maps the one of the path of the upgrade is given', async (t) => {
+  const stack = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .map('/other', (inner) => inner.use(session<Data>({ key: 'other' })).run(controller))
+    .map('/socket', (inner) => inner.use(session<Data>({ key: 'socket' })).run(controller))
+  const app = stack.run()
+  const { origin, client, upgrade } = await serve(t, app, (req) => sessionFor(stack, req))
+  await client.get('/other/write?v=other')
+  t.same(await upgrade({ origin, cookie: client.cookie }), {})
+  await client.get('/socket/write?v=socket')
+  t.same(await upgrade({ origin, cookie: client.cookie }), { foo: 'socket' })
+})
+
+test('a store that fails rejects also where a layer above makes a page of errors', async (t) => {
+  const store = new MemoryStore()
+  const app = new Builder()
+    .use(showExceptions({ onError: () => {} }))
+    .use(cookies())
+    .use(session<Data>({ store }))
+    .run(controller)
+  const { origin, client, upgrade } = await serve(t, app, (req) => sessionFor(app, req))
+  await client.get('/write?v=bar')
+  store.findSession = () => {
+    throw new Error('down')
+  }
+  await t.rejects(upgrade({ origin, cookie: client.cookie }), { message: 'down' })
 })

@@ -1,13 +1,19 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import express from 'express'
 import { test, type Test } from 'tap'
 import {
   Builder,
   cookies,
   csrf,
+  flash,
   form,
   MemoryStore,
   methodOverride,
   session,
+  toConnect,
   type CsrfOptions,
+  type RequestOf,
   type SessionOptions,
 } from '../../lib/index.ts'
 import { Client, serve, type Answer, type Ask } from '../server.ts'
@@ -164,6 +170,70 @@ test('with nullSession the request goes on without session and cookies, and the 
   t.same(JSON.parse((await client.get('/')).body), [7, 'changed', true, 7, 'changed'], 'nothing was lost')
 })
 
+test('with nullSession a flash that is not awaited is not that of the visitor either', async (t) => {
+  const store = new MemoryStore()
+  const app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session<Data>({ store, expireAfter: 1000 }))
+    .use(flash())
+    .use(csrf({ strategy: 'nullSession', log: false }))
+    .run(async (req) => {
+      if (req.url === '/set') (await req.flash).notice = 'kept'
+      if (req.url === '/now') req.flash.now.alert = 'x'
+      if (req.url === '/discard') void req.flash.discard()
+      return [200, {}, req.url === '/' ? JSON.stringify(await req.flash) : '']
+    })
+  const { port } = await serve(t, app)
+  const client = new Client(port)
+  await client.get('/set')
+  for (const path of ['/now', '/discard']) t.same((await client.get(path, { method: 'POST' })).cookies, [], path)
+  t.equal((await client.get('/')).body, '{"notice":"kept"}')
+})
+
+test('tokens that are issued with an empty session are good for nothing', async (t) => {
+  const { client } = await site(t, { strategy: 'nullSession' })
+  await client.get('/login')
+  const own = await tokenOf(client)
+  const token = (await client.get('/page', { method: 'POST' })).body.split(' ')[0] as string
+  t.match(token, /^[\w-]{86}$/)
+  t.equal((await send(client, '/', token)).body, 'POST user nobody')
+  t.equal((await send(client, '/', own)).body, 'POST user 1')
+})
+
+test('CSRF-22 of tokens that are asked for together all are good', async (t) => {
+  for (const storage of ['session', 'cookie'] as const) {
+    const app = new Builder()
+      .use(cookies({ secret: SECRET }))
+      .use(session())
+      .use(form())
+      .use(csrf({ storage, log: false }))
+      .run(async (req) => {
+        const tokens = [req.csrfToken(), req.csrfToken({ action: '/b' }), req.csrfToken()]
+        return [200, {}, (await Promise.all(tokens)).join(' ')]
+      })
+    const { port } = await serve(t, app)
+    const client = new Client(port)
+    const [a = '', b = '', c = ''] = (await client.get('/')).body.split(' ')
+    t.equal((await send(client, '/', a)).status, 200, storage)
+    t.equal((await send(client, '/b', b)).status, 200, storage)
+    t.equal((await send(client, '/', c)).status, 200, storage)
+  }
+})
+
+test('a stack inside map with a session of its own does not change whose token it is', async (t) => {
+  const app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session({ key: 'a' }))
+    .use(form())
+    .use(csrf({ log: false }))
+    .map('/inner', (inner) => inner.use(session({ key: 'b' })).run(async (req) => [200, {}, await req.csrfToken()]))
+    .run()
+  const { port } = await serve(t, app)
+  const client = new Client(port)
+  const token = (await client.get('/inner')).body
+  t.equal((await send(client, '/inner', token)).status, 200)
+})
+
 test('CSRF-10 a strategy of your own answers the request; one that does not exist cannot be set', async (t) => {
   const { client } = await site(t, { strategy: ({ code }) => [403, {}, `no: ${code}`] })
   const answer = await client.get('/', { method: 'POST' })
@@ -174,6 +244,8 @@ test('CSRF-10 a strategy of your own answers the request; one that does not exis
     { storage: 'nowhere' },
     { trustedOrigins: ['https://a.example/path'] },
     { trustedOrigins: ['a.example'] },
+    { trustedOrigins: ['https://*.example'] },
+    { trustedOrigins: ['https://a.example:443'] },
     { trustedOrigins: 'https://a.example' },
     { skip: true },
     { log: 'console' },
@@ -197,6 +269,8 @@ test('CSRF-12 a token for one form is good for this form, however its action and
     [`${host(port)}/post_one`, '/post_one/'],
     ['//other.example/post_one', '/post_one'],
     [host(port), '/'],
+    ['/café au lait', '/caf%C3%A9%20au%20lait'],
+    ['/a%20b', '/a%20b'],
   ] as const) {
     t.equal((await send(client, path, await token(action))).status, 200, action)
     t.equal((await send(client, path, await token(action, 'POST'))).status, 200, `POST ${action}`)
@@ -447,16 +521,52 @@ test('a form that is too large is refused as such', async (t) => {
 })
 
 test('without form() above it the token is taken from the header alone', async (t) => {
+  const reasons: string[] = []
   const app = new Builder()
     .use(cookies({ secret: SECRET }))
     .use(session())
-    .use(csrf({ log: false }))
+    .use(csrf({ log: (reason) => reasons.push(reason) }))
     .run(async (req) => [200, {}, await req.csrfToken()])
   const { port } = await serve(t, app)
   const client = new Client(port)
   const token = (await client.get('/')).body
   t.equal((await send(client, '/', token)).status, 422)
+  t.match(reasons, [/no form\(\) is above csrf\(\)/])
   t.equal((await client.get('/', { method: 'POST', headers: { 'x-csrf-token': token } })).status, 200)
+})
+
+test('an app of a phone or an extension can be a trusted origin', async (t) => {
+  const origins = ['capacitor://localhost', 'chrome-extension://abcdefghijklmnop']
+  const { client } = await site(t, { trustedOrigins: origins })
+  for (const origin of origins) {
+    t.equal(
+      (await client.get('/', { method: 'POST', headers: { origin, 'sec-fetch-site': 'cross-site' } })).status,
+      200,
+    )
+  }
+})
+
+test('a token in a cookie needs a secret, and that is said when the stack is built', (t) => {
+  const stack = new Builder().use(cookies()).use(session({ store: new MemoryStore() }))
+  t.throws(() => stack.use(csrf({ storage: 'cookie' })), { code: 'ERR_SECRET_MISSING' })
+  t.end()
+})
+
+test('a token for one form is good where a framework has mounted the stack', async (t) => {
+  const app = express()
+  const stack = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session())
+    .use(form())
+    .use(csrf({ log: false }))
+  app.use('/admin', toConnect(stack), async (req, res) => {
+    res.send(await (req as unknown as RequestOf<typeof stack>).csrfToken({ action: '/admin/posts' }))
+  })
+  const server = createServer(app)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const client = new Client((server.address() as AddressInfo).port)
+  t.equal((await send(client, '/admin/posts', (await client.get('/admin/posts/new')).body)).status, 200)
 })
 
 test('csrf() needs a session above it', (t) => {

@@ -373,9 +373,65 @@ test('a message for a session that was destroyed is an error, since it would be 
   })
   await client.get('/set')
   t.equal((await client.get('/destroy')).status, 500)
-  t.match(errors, [{ code: 'ERR_SESSION_DESTROYED' }])
+  t.match(errors, [{ code: 'ERR_SESSION_DESTROYED', stack: /flash\.test/ }])
   t.equal((await client.get('/read')).body, '"before"')
   t.equal(client.jar.size, 0)
+})
+
+test('what is said for now is seen after a destroy, and does not stand in its way', async (t) => {
+  const { client, errors } = await site(t, {
+    set: async ({ flash }) => ((await flash).notice = 'before'),
+    destroy: async (req) => {
+      req.session.destroy()
+      req.flash.now.notice = 'bye'
+      return req.flash
+    },
+  })
+  await client.get('/set')
+  t.equal((await client.get('/destroy')).body, '{"notice":"bye"}')
+  t.same([client.jar.size, errors], [0, []])
+})
+
+test('a layer in map with a session of its own does not change whose flash it is', async (t) => {
+  const app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session({ key: 'a' }))
+    .use(flash())
+    .map('/inner', (inner) =>
+      inner.use(session({ key: 'b' })).run(async (req) => {
+        ;(await req.flash).notice = 'from inside'
+        return [200, {}, 'set']
+      }),
+    )
+    .run(async (req) => [200, {}, JSON.stringify(await req.flash)])
+  const { port, errors } = await serve(t, app)
+  const client = new Client(port)
+  await client.get('/inner')
+  t.same([...client.jar.keys()], ['a'])
+  t.same(JSON.parse((await client.get('/')).body), { notice: 'from inside' })
+  t.same(errors, [])
+})
+
+test('two layers of one session are one flash', async (t) => {
+  const app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session())
+    .use(flash())
+    .use((app) => async (req) => {
+      await req.flash
+      return app(req)
+    })
+    .map('/inner', (inner) =>
+      inner.use(flash()).run(async (req) => {
+        ;(await req.flash).notice = 'from inside'
+        return [200, {}, 'set']
+      }),
+    )
+    .run(async (req) => [200, {}, JSON.stringify(await req.flash)])
+  const { port } = await serve(t, app)
+  const client = new Client(port)
+  await client.get('/inner')
+  t.same(JSON.parse((await client.get('/')).body), { notice: 'from inside' })
 })
 
 test('the flash needs a session above it', (t) => {

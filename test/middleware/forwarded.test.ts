@@ -133,7 +133,8 @@ test('the address is the first one, from the server on, that is not of a trusted
     // what is no address falls back to the last one that is
     unknown: '127.0.0.1',
     '203.0.113.9, <script>': '127.0.0.1',
-    '203.0.113.9:5678, 10.0.0.1': '10.0.0.1',
+    '203.0.113.9:5678, 10.0.0.1:99': '203.0.113.9',
+    '[2001:db8::9]:5678': '2001:db8::9',
     '999.1.1.1': '127.0.0.1',
     '1': '127.0.0.1',
     ', ,': '127.0.0.1',
