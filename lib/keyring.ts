@@ -99,7 +99,9 @@ export class Keyring implements Sealer {
     if (!Array.isArray(retired) || retired.some((one) => typeof one !== 'object' || one === null)) {
       throw new InvalidOptionError("retired must be a list of settings, for example [{ keyDigest: 'SHA1' }].")
     }
-    this.#retired = (retired as readonly RetiredKeys[]).map((one) => new Keyring({ ...current, ...withoutUndefined(one) }))
+    this.#retired = (retired as readonly RetiredKeys[]).map(
+      (one) => new Keyring({ ...current, ...withoutUndefined(one) }),
+    )
   }
 
   /** @throws {SecretMissingError} */

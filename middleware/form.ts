@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
 import { describe, type Middleware } from '../lib/app.ts'
+import { callInner } from '../lib/call-inner.ts'
 import {
   FormIncompleteError,
   FormTakenError,
@@ -18,7 +19,8 @@ export interface FormOptions {
  * The fields of an HTML form (`application/x-www-form-urlencoded`): adds `await req.form()`, a `URLSearchParams`, the
  * same one at every call. Nothing is read before the first call.
  *
- * Any other type of body, multipart and JSON too, reads as no fields and is left to a parser of the application. Where
+ * A form is put back when it was read, so that a parser below, of a framework that the stack is in, finds it too; but
+ * not over HTTP/2. Any other type of body, multipart and JSON too, reads as no fields and is left to a parser of the application. Where
  * a parser of Express has read the form already, its fields are taken from `req.body`: those that are strings, or
  * lists of strings.
  *
@@ -39,7 +41,17 @@ export function form(options: FormOptions = {}): Middleware<{ readonly form: () 
     throw new InvalidOptionError('form({ limit }) takes a whole number of bytes, for example 100 * 1024.')
   }
   return describe('form', { adds: ['form'] }, (app) => (req) => {
-    return app(Object.assign(req, { form: () => formOf(req, limit) }))
+    const added = { form: (): Promise<URLSearchParams> => formOf(req, limit) }
+    return callInner(
+      app,
+      req,
+      added,
+      (response) => {
+        drain(req)
+        return response
+      },
+      () => drain(req),
+    )
   })
 }
 
@@ -95,39 +107,77 @@ function streamOf(req: IncomingMessage): ServerHttp2Stream {
   return (req as unknown as { readonly stream: ServerHttp2Stream }).stream
 }
 
+/**
+ * Reads the body and, where node lets it, puts it back: a parser below, of Express or Fastify, then finds it as if
+ * nobody had been there, and does not wait for an end that is past. Over HTTP/2 it is told apart too late.
+ */
 function read(req: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     // of a client that goes away after the answer, only the socket tells
     const socket = req.httpVersionMajor < 2 ? req.socket : undefined
-    const chunks: Buffer[] = []
+    const chunks: (Buffer | string)[] = []
     let size = 0
-    const settle = (error?: Error): void => {
-      // without a listener the stream flows on into nothing, so that the client can go on to the answer
-      req.off('data', take)
-      req.off('close', leave)
+    const settle = (): void => {
+      req.off('readable', take).off('end', end).off('close', leave)
       socket?.off('close', leave)
-      if (error) reject(error)
-      else resolve(Buffer.concat(chunks))
-      chunks.length = 0
     }
-    const take = (chunk: Buffer | string): void => {
-      // text, where something else has set an encoding
-      const bytes = typeof chunk === 'string' ? Buffer.from(chunk, req.readableEncoding ?? 'utf8') : chunk
-      size += bytes.length
-      if (size > limit) settle(new FormTooLargeError(limit))
-      else chunks.push(bytes)
+    const done = (): void => {
+      settle()
+      resolve(whole(chunks, req))
     }
     const leave = (cause?: unknown): void => {
-      settle(new FormIncompleteError(cause instanceof Error ? cause : undefined))
+      settle()
+      reject(new FormIncompleteError(cause instanceof Error ? cause : undefined))
     }
+    const take = (): void => {
+      for (let chunk = next(req); chunk !== null; chunk = next(req)) {
+        size += Buffer.byteLength(chunk, req.readableEncoding ?? 'utf8')
+        if (size > limit) {
+          settle()
+          // the rest flows on into nothing, so that the client can go on to the answer
+          req.resume()
+          return reject(new FormTooLargeError(limit))
+        }
+        chunks.push(chunk)
+      }
+      if (socket === undefined || !req.complete || req.readableEnded) return
+      done()
+      putBack(req, chunks)
+    }
+    const end = (): void => (isCut(req) ? leave() : done())
     socket?.on('close', leave)
-    req.on('data', take)
-    req.on('end', () => (isCut(req) ? leave() : settle()))
+    req.on('end', end)
     req.on('error', leave)
     req.on('close', leave)
-    // a stream that something else has paused would stay so
-    req.resume()
+    req.on('readable', take)
+    take()
   })
+}
+
+function next(req: IncomingMessage): Buffer | string | null {
+  return req.read() as Buffer | string | null
+}
+
+/** As bytes; text came where something else has set an encoding. */
+function whole(chunks: readonly (Buffer | string)[], { readableEncoding }: IncomingMessage): Buffer {
+  return Buffer.concat(
+    chunks.map((chunk) => (typeof chunk === 'string' ? Buffer.from(chunk, readableEncoding ?? 'utf8') : chunk)),
+  )
+}
+
+/** What was put back, and is to be thrown away at the end where nobody wants it. */
+const putBacks = new WeakSet<IncomingMessage>()
+
+function putBack(req: IncomingMessage, chunks: readonly (Buffer | string)[]): void {
+  if (chunks.length === 0) return
+  if (req.readableEncoding) req.unshift(chunks.join(''), req.readableEncoding)
+  else req.unshift(whole(chunks, req))
+  putBacks.add(req)
+}
+
+/** Ends the request, as node does with a body that nobody has read. */
+function drain(req: IncomingMessage): void {
+  if (putBacks.delete(req) && req.readableFlowing !== true && req.listenerCount('readable') === 0) req.resume()
 }
 
 function isPlain(body: unknown): body is Record<string, unknown> {

@@ -4,12 +4,15 @@ import { connect as connect2, createServer as createServer2, type ClientHttp2Ses
 import { connect, type AddressInfo, type Server, type Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
+import middie from '@fastify/middie'
 import express, { type Handler } from 'express'
+import { fastify as Fastify } from 'fastify'
 import { test } from 'tap'
 import {
   Builder,
   form,
   lint,
+  toConnect,
   toListener,
   type App,
   type FormOptions,
@@ -479,5 +482,57 @@ test('a limit that is no number of bytes is an error when the stack is built', a
   for (const limit of ['100kb', 0, -1, 1.5, NaN, Infinity, null]) {
     const error = thrown(() => form({ limit } as FormOptions))
     t.match(error, { code: 'ERR_INVALID_OPTION', message: /bytes/ }, String(limit))
+  }
+})
+
+test('a parser below finds the form as if nobody had read it', async (t) => {
+  const app = express()
+  const stack = new Builder().use(form())
+  app.use(toConnect(stack))
+  app.post('/read', async (req, _res, next) => {
+    await (req as unknown as RequestOf<typeof stack>).form()
+    next()
+  })
+  app.use(express.urlencoded())
+  app.post('/*path', (req, res) => void res.json(req.body))
+  const server = createServer(app)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  for (const path of ['/read', '/other', '/read']) {
+    for (const text of ['a=1&b=2', `a=${'x'.repeat(90_000)}`]) {
+      const req = request({
+        host: '127.0.0.1',
+        port,
+        path,
+        agent,
+        method: 'POST',
+        headers: { 'content-type': URLENCODED, 'content-length': text.length },
+      })
+      const { body } = await answerTo(req.end(text))
+      t.same(JSON.parse(body), Object.fromEntries(new URLSearchParams(text)), path)
+    }
+  }
+})
+
+test('a parser of Fastify below does not wait for a form that was read', async (t) => {
+  const fastify = Fastify()
+  const stack = new Builder().use(form())
+  await fastify.register(middie)
+  fastify.use(toConnect(stack))
+  fastify.use((req, _res, next) => {
+    const { form: read } = req as unknown as RequestOf<typeof stack>
+    // oxlint-disable-next-line promise/no-callback-in-promise -- as a middleware of Connect does
+    read().then(() => next(), next)
+  })
+  fastify.addContentTypeParser(URLENCODED, { parseAs: 'string' }, (_req, text, done) => done(null, text))
+  fastify.post('/', async ({ body }) => body)
+  const url = await fastify.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => fastify.close())
+  for (const text of ['a=1', 'b=2']) {
+    const answer = await fetch(url, { method: 'POST', body: new URLSearchParams(text), keepalive: true })
+    t.equal(await answer.text(), text)
   }
 })
