@@ -40,12 +40,15 @@ test('the packed package installs in an empty project and works from JavaScript 
     'SECURITY.md',
     'build/lib/index.js',
     'build/lib/index.d.ts',
+    'docs/from-rails.md',
   ]) {
     t.ok(paths.includes(path), path)
   }
 
   writeFileSync(join(folder, 'package.json'), '{ "type": "module", "private": true }')
   await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', `./${pack?.filename}`], { cwd: folder })
+  const { stdout: secret } = await run(join(folder, 'node_modules', '.bin', 'luggage-rack'), ['secret'])
+  t.match(secret, /^[\da-f]{128}\n$/, 'the command is there')
   writeFileSync(join(folder, 'program.ts'), program)
   writeFileSync(
     join(folder, 'tsconfig.json'),
