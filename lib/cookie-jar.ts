@@ -68,6 +68,9 @@ export interface JarConfig {
   readonly clock: () => number
 }
 
+/** What a Set-Cookie line can name. */
+const NAME = /^[!-:<>-~]+$/
+
 const asIs = (value: string): string => value
 
 /** The jar of one request. The header is not parsed until somebody looks, and a value not decoded until read. */
@@ -163,7 +166,8 @@ export class RequestJar implements CookieJar {
   delete(name: string, options: CookieOptions = {}): string | undefined {
     this.#mayWrite(name)
     const value = this.get(name)
-    if (value !== undefined || this.sent(name)) this.expire(name, options)
+    // what only a hostile client calls a cookie is no reason for an error in a loop that deletes all
+    if ((value !== undefined || this.sent(name)) && NAME.test(name)) this.expire(name, options)
     return value
   }
 

@@ -78,7 +78,10 @@ const ironSession: Dialect = {
   },
   read(content, salt, made) {
     const [, id = made, createdAt = '0'] = SALT.exec(salt) ?? []
-    return { ...content, session_id: id, _created_at: Number(createdAt) }
+    const read = { ...content, session_id: id, _created_at: Number(createdAt) }
+    // in a seal of iron-session's own it is some data of an application
+    if (!SALT.test(salt)) delete (read as SessionData)['_expire_after']
+    return read
   },
 }
 

@@ -96,7 +96,7 @@ export class Keyring implements Sealer {
     this.requirePurpose = options.requirePurpose !== false
     this.#options = options
     const { retired = [], ...current } = options
-    if (!Array.isArray(retired) || retired.some((one) => typeof one !== 'object' || one === null)) {
+    if (!Array.isArray(retired) || !retired.every(isRetired)) {
       throw new InvalidOptionError("retired must be a list of settings, for example [{ keyDigest: 'SHA1' }].")
     }
     this.#retired = (retired as readonly RetiredKeys[]).map(
@@ -179,6 +179,15 @@ export function railsSealer(options: KeyringOptions & { readonly secret: Secret 
   const keyring = new Keyring(options)
   if (!keyring.hasSecret) throw new SecretMissingError()
   return keyring
+}
+
+const RETIRED = new Set(['secret', 'keyDigest', 'keyIterations', 'signedDigest', 'salts', 'legacy'])
+
+/** Whether it says what was otherwise, in words that are known. */
+function isRetired(one: unknown): one is RetiredKeys {
+  if (typeof one !== 'object' || one === null) return false
+  const names = Object.keys(withoutUndefined(one))
+  return names.length > 0 && names.every((name) => RETIRED.has(name))
 }
 
 function withoutUndefined(settings: RetiredKeys): RetiredKeys {

@@ -3,7 +3,7 @@ import { isPromise, type Awaitable } from './app.ts'
 import type { CommitMessage, CommitOutcome } from './channels.ts'
 import { decodeSealed, type RequestJar } from './cookie-jar.ts'
 import { PREFIXED, type CookieOptions } from './cookie-options.ts'
-import { InvalidOptionError } from './errors.ts'
+import { CookieOverflowError, InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
 import type { PerRequest, RetiredCookie, SessionConfig, SessionRequestOptions } from './session-config.ts'
 import { expiryOf, isDue } from './session-expiry.ts'
@@ -21,6 +21,8 @@ export interface Committing {
   readonly record: LoadedSession | undefined
   /** The retired cookie that it was found in. */
   readonly from: (RetiredCookie & { readonly key: string }) | undefined
+  /** It is in the store of that cookie, and is to be brought over. */
+  readonly moves: boolean
   readonly loadedAt: number
   /** The id of a new session, where it was asked for already. */
   readonly newId: SessionId | undefined
@@ -47,6 +49,9 @@ export const MAX_CANDIDATES: number = 4
 
 /** A hundred years, in seconds; Rails' format ends with the year 9999. */
 const LONGEST_IDLE = 100 * 366 * 24 * 3600
+
+/** How long a marker stands that was made for nothing else, in milliseconds: as long as any. */
+const GRAVE = 60_000
 
 const CSRF_TOKEN = '_csrf_token'
 const EXPIRE_AFTER = '_expire_after'
@@ -97,8 +102,7 @@ export class SessionCommit {
       return this.#insecure() ?? this.#create('created', changes)
     }
     const renews = renew || this.#signsIn(changes)
-    const { from } = this.#it
-    if (from?.store) return this.#adopt(record, changes, renews, from.store)
+    if (this.#it.moves) return this.#unlessTooLarge(changes, renews, () => this.#adopt(record, changes, renews))
     if (renews) return this.#insecure() ?? this.#renew(record, changes)
     return this.#update(record, changes)
   }
@@ -143,45 +147,36 @@ export class SessionCommit {
       return this.#done('unchanged', 'none')
     }
     const data = this.#dataOf(record, changes)
-    return (
-      this.#insecure() ??
-      this.#put(
-        changes === undefined ? 'refreshed' : 'updated',
-        {
-          sid: record.sid,
-          create: false,
-          data,
-          changes: changes ?? NO_CHANGES,
-          createdAt,
-          expiresAt,
-          extend: !newIdle,
-          owner: this.#ownerOf(data),
-        },
-        moves,
-      )
-    )
+    const session = {
+      sid: record.sid,
+      create: false,
+      data,
+      changes: changes ?? NO_CHANGES,
+      createdAt,
+      expiresAt,
+      extend: !newIdle,
+      owner: this.#ownerOf(data),
+    }
+    const outcome = changes === undefined ? 'refreshed' : 'updated'
+    return this.#insecure() ?? this.#unlessTooLarge(changes, false, () => this.#put(outcome, session, moves))
   }
 
   /** A session that another store has: it goes on in this one. */
-  #adopt(
-    record: LoadedSession,
-    changed: SessionChanges | undefined,
-    renews: boolean,
-    before: SessionStore,
-  ): Awaitable<Committed> {
+  async #adopt(record: LoadedSession, changed: SessionChanges | undefined, renews: boolean): Promise<Committed> {
     const { now } = this.#context
-    if (changed === undefined && !renews && before.inCookie === true && this.#isLate()) {
-      return this.#done('unchanged', 'none')
-    }
+    const { cookie = '', from } = this.#it
+    const before = from?.store as SessionStore
+    const there: StoreContext = { ...this.#context, key: from?.key ?? this.#context.key }
+    const isSealed = before.inCookie === true
+    if (changed === undefined && !renews && isSealed && this.#isLate()) return this.#done('unchanged', 'none')
     const insecure = this.#insecure()
     if (insecure) return insecure
     const changes = this.#withExpireAfter(record, changed)
     const data = this.#dataOf(record, changes)
     if (renews && this.#it.hash.unchanged(CSRF_TOKEN)) delete data[CSRF_TOKEN]
     const createdAt = this.#signsIn(changes) || record.createdAt === 0 ? now : record.createdAt
-    this.#sid = SessionId.generate()
-    const put = this.#put(changed === undefined ? 'refreshed' : 'updated', {
-      sid: this.#sid,
+    const session: SavedSession = {
+      sid: renews ? SessionId.generate() : record.sid,
       create: true,
       data,
       changes: { set: data, delete: [] },
@@ -189,15 +184,40 @@ export class SessionCommit {
       expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
       extend: false,
       owner: this.#ownerOf(data),
-    })
-    // only when it is safe here
-    const { cookie = '', from } = this.#it
-    const leave = (committed: Committed): Awaitable<Committed> => {
-      if (committed.outcome === 'dropped') return committed
-      const removed = before.forgetCookie(this.#req, cookie, { ...this.#context, key: from?.key ?? this.#config.key })
-      return typeof removed === 'object' && isPromise(removed) ? removed.then(() => committed) : committed
     }
-    return isPromise(put) ? put.then(leave) : leave(put)
+    const outcome = changed === undefined ? 'refreshed' : 'updated'
+    this.#sid = session.sid
+    // asked once more: another request may have signed out, or brought it over
+    const found = isSealed || (await before.fromCookie(this.#req, cookie, there))
+    const isThere = found === true || (found !== undefined && found.gone !== true)
+    const signsIn = changes !== undefined && this.#hasNewOwner(changes)
+    let committed: Committed = { outcome: 'dropped', cookie: 'none', sid: undefined }
+    if (isThere || signsIn) committed = await this.#put(outcome, session)
+    if (committed.outcome === 'dropped' && !renews && this.#config.store.inCookie !== true) {
+      this.#sid = session.sid
+      committed = await this.#put(outcome, { ...session, create: false, changes: changes ?? NO_CHANGES, extend: true })
+    }
+    if (committed.outcome === 'dropped') return committed
+    try {
+      await before.forgetCookie(this.#req, cookie, there)
+      if (renews) await this.#bury(SessionId.derive(there.key, cookie))
+    } catch {
+      warnOnce(
+        'LUGGAGE_RACK_RETIRED_STORE',
+        'A session was brought over from a retired store, which failed to remove it. It is there until it ends.',
+      )
+    }
+    return committed
+  }
+
+  /** Leaves a marker where another request may be about to bring a session over. */
+  async #bury(sid: SessionId): Promise<void> {
+    const { store } = this.#config
+    const { now } = this.#context
+    const nothing = { data: {}, changes: NO_CHANGES, owner: undefined }
+    const grave = { sid, create: true, createdAt: now, expiresAt: now + GRAVE, extend: false, ...nothing }
+    await store.toCookie(this.#req, grave, this.#context)
+    await store.forgetCookie(this.#req, sid.publicId, this.#context)
   }
 
   /** The same session under a new id, or another owner's. */
@@ -252,13 +272,39 @@ export class SessionCommit {
     const expire = (): Committed => {
       const attributes = this.#attributes()
       if (isSent) this.#jar.expire(key, attributes)
-      this.#expireRetired(attributes)
+      this.#expireRetired(attributes, () => true)
       return this.#done(outcome, 'expired')
     }
     return this.#delete()?.then(expire) ?? expire()
   }
 
   // ---- the steps that they share
+
+  /**
+   * What was only read stays as it is where it is too large for the cookie of now: the format may be another one, which
+   * holds less, or the store.
+   */
+  #unlessTooLarge(
+    changes: SessionChanges | undefined,
+    renews: boolean,
+    save: () => Awaitable<Committed>,
+  ): Awaitable<Committed> {
+    if (changes !== undefined || renews) return save()
+    const leave = (error: unknown): Committed => {
+      if (!(error instanceof CookieOverflowError)) throw error
+      warnOnce(
+        'LUGGAGE_RACK_SESSION_TOO_LARGE',
+        `A session that was only read was left as it was, since it is too large to be sealed anew. ${error.message}`,
+      )
+      return this.#done('unchanged', 'none')
+    }
+    try {
+      const saved = save()
+      return isPromise(saved) ? saved.then(undefined, leave) : saved
+    } catch (error) {
+      return leave(error)
+    }
+  }
 
   #put(outcome: CommitOutcome, session: SavedSession, moves = true): Awaitable<Committed> {
     const put = this.#config.store.toCookie(this.#req, session, this.#context)
@@ -279,6 +325,8 @@ export class SessionCommit {
     const isThere = cookie === this.#it.cookie && this.#it.from === undefined && !this.#isDoubled()
     if (isThere && !(persists && moves)) return 'none'
     const attributes = this.#checked
+    // of one name first, so that the line of now is the last word on it; of another last, as curl wants it
+    this.#expireRetired(attributes, (name) => name === this.#config.key)
     this.#jar.put(
       this.#config.key,
       cookie,
@@ -290,7 +338,7 @@ export class SessionCommit {
           }
         : attributes,
     )
-    this.#expireRetired(attributes)
+    this.#expireRetired(attributes, (name) => name !== this.#config.key)
     return 'sent'
   }
 
@@ -310,14 +358,19 @@ export class SessionCommit {
     for (const value of cookie !== undefined && !from ? [cookie] : valuesOf(key)) forget(value, store, key)
     for (const one of retired) {
       if (one.key === key && one.store === undefined) continue
-      for (const value of valuesOf(one.key)) forget(value, one.store ?? store, one.key)
+      for (const value of valuesOf(one.key)) {
+        forget(value, one.store ?? store, one.key)
+        if (value === undefined || one.store === undefined || store.inCookie === true) continue
+        removals.push(this.#bury(SessionId.derive(one.key, value)))
+      }
     }
     return removals.length === 0 ? undefined : Promise.all(removals).then(() => undefined)
   }
 
   /** Makes the browser forget the cookies that it had before, in the same response as the one that is in their place. */
-  #expireRetired(attributes: CookieOptions): void {
+  #expireRetired(attributes: CookieOptions, isMeant: (name: string) => boolean): void {
     for (const { key, path = '/', domain, partitioned = false } of this.#config.retired) {
+      if (!isMeant(key)) continue
       const { path: there, domain: whose, partitioned: apart = false } = attributes
       // the cookie of now is in its place
       if (key === this.#config.key && path === there && domain === whose && partitioned === apart) continue

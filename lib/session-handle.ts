@@ -18,7 +18,7 @@ import { isOver } from './session-expiry.ts'
 import { SessionHash, type SessionData } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
 import type { SessionRequestOptions } from './session-config.ts'
-import type { LoadedSession } from './session-store.ts'
+import type { LoadedSession, StoreContext } from './session-store.ts'
 
 /** The session's hash: any key may be absent. */
 export type Session<Data> = Partial<Data>
@@ -61,6 +61,8 @@ export class RequestSession {
   /** The cookie value that opened, the retired cookie that it is of, if it is, and what it opened. */
   #cookie: string | undefined
   #from: Candidate['from']
+  /** It is in another store, and is to be brought over. */
+  #moves = false
   #record: LoadedSession | undefined
   #loadedAt = 0
   #reset = false
@@ -207,10 +209,8 @@ export class RequestSession {
         if (cookie === undefined) continue
         // whoever has signed out is not to be found in an older cookie
         if (from && gone) break
-        const store = from?.store ?? own
-        const found = store.fromCookie(this.#req, cookie, from ? { ...context, key: from.key } : context)
         // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
-        const record = isPromise(found) ? await found : found
+        const record = await this.#findIn(cookie, from, context)
         if (!record || isOver(record, maxLifetime, context.now)) continue
         this.#cookie = cookie
         this.#from = from
@@ -233,6 +233,21 @@ export class RequestSession {
     }
     this.#publishLoad(gone ? 'gone' : refused ? 'refused' : 'unknown')
     return this.#begin(gone, undefined)
+  }
+
+  /** The session of a cookie; of one of another store, the one that was brought over already goes first. */
+  async #findIn(cookie: string, from: Candidate['from'], context: StoreContext): Promise<LoadedSession | undefined> {
+    const { store: own } = this.#config
+    if (from?.store === undefined)
+      return own.fromCookie(this.#req, cookie, from ? { ...context, key: from.key } : context)
+    const sid = own.inCookie === true ? SessionId.generate() : SessionId.derive(from.key, cookie)
+    if (own.inCookie !== true) {
+      const moved = await own.fromCookie(this.#req, sid.publicId, context)
+      if (moved) return moved
+    }
+    const found = await from.store.fromCookie(this.#req, cookie, { ...context, key: from.key })
+    this.#moves = found !== undefined && found.gone !== true
+    return found && { ...found, sid }
   }
 
   /** The hash of what was found, unless a reset or a destroy came meanwhile. */
@@ -299,6 +314,7 @@ export class RequestSession {
       options: this.#options ?? {},
       cookie: this.#cookie,
       from: this.#from,
+      moves: this.#moves,
       record: this.#record,
       loadedAt: this.#loadedAt,
       newId: this.#newId,

@@ -33,6 +33,17 @@ export class SessionId {
     return PUBLIC_ID.test(cookie) ? new SessionId(cookie) : undefined
   }
 
+  /**
+   * The id, always the same, of a session that comes out of another store: so that of several requests at once each
+   * brings over the same one. Nobody can make it who has not the cookie itself.
+   *
+   * @param name of the cookie
+   * @param cookie its value
+   */
+  static derive(name: string, cookie: string): SessionId {
+    return new SessionId(sha256(`luggage-rack retired cookie\0${name}\0${cookie}`).slice(0, 32))
+  }
+
   /** An id of which only the private part is known, as a store lists them. Its `publicId` is empty. */
   static ofPrivate(privateId: string): SessionId {
     const sid = new SessionId('')

@@ -74,13 +74,11 @@ function configOf(options: SessionOptions): SessionConfig {
 
   const { retired = [] } = options
   if (!isStore(store)) throw new InvalidOptionError('session({ store }) takes a store, for example new CookieStore().')
-  if (
-    !Array.isArray(retired) ||
-    !retired.every((one: RetiredCookie) => one.store === undefined || isStore(one.store))
-  ) {
+  if (!Array.isArray(retired) || !retired.every(isRetired)) {
     throw new InvalidOptionError("session({ retired }) takes a list of cookies, for example [{ key: '_old_session' }].")
   }
-  if (store.needsOwner === true && owner === undefined) {
+  const asksOwner = [store, ...retired.map((one: RetiredCookie) => one.store)].some((one) => one?.needsOwner === true)
+  if (asksOwner && owner === undefined) {
     throw new InvalidOptionError(
       "CookieStore({ revokedSince }) asks for a session's owner: name the key, session({ owner }).",
     )
@@ -128,6 +126,14 @@ function configOf(options: SessionOptions): SessionConfig {
     owner,
     onStoreError,
   }
+}
+
+/** Whether it says in what the cookie was another one. */
+function isRetired(one: unknown): one is RetiredCookie {
+  if (typeof one !== 'object' || one === null) return false
+  const { key, path, domain, partitioned, store } = one as RetiredCookie
+  if (store !== undefined && !isStore(store)) return false
+  return [key, path, domain, partitioned, store].some((value) => value !== undefined)
 }
 
 function isStore(store: unknown): store is SessionStore {

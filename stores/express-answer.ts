@@ -1,5 +1,6 @@
 import { isPromise } from '../lib/app.ts'
-import { InvalidOptionError, StoreFailedError, StoreTimeoutError } from '../lib/errors.ts'
+import { InvalidOptionError, StoreCorruptError, StoreFailedError, StoreTimeoutError } from '../lib/errors.ts'
+import type { ExpressSessionStore } from './express-store.ts'
 
 /** Longest that a timer of Node can wait. */
 const MAX_DEADLINE = 2 ** 31 - 1
@@ -53,4 +54,25 @@ export function askExpressStore(
       fail(error)
     }
   })
+}
+
+/** What the store has under an id, if anything. @throws {StoreCorruptError} and whatever the store calls back with */
+export async function findInExpressStore(store: ExpressSessionStore, id: string, deadline: number): Promise<unknown> {
+  try {
+    return await askExpressStore(deadline, store.get.length >= 2, (callback) => store.get(id, callback))
+  } catch (error) {
+    // what the parser of JSON says quotes the data
+    if (error instanceof SyntaxError) throw corruptExpressSession()
+    // express-session's own rule, for stores that keep files; but a socket that is not there is a server that is down
+    const { code, syscall } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT' || syscall === 'connect') throw error
+    return undefined
+  }
+}
+
+export function corruptExpressSession(): StoreCorruptError {
+  return new StoreCorruptError(
+    'What the express-session store gave is no session of ours. It was left as it is. See that nothing else ' +
+      'writes to the store under the same ids, and that the store gives back what it was given.',
+  )
 }

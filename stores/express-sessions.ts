@@ -5,7 +5,7 @@ import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { LoadedSession, SessionStore, StoreContext } from '../lib/session-store.ts'
 import { DEFAULT_TTL } from './abstract-store.ts'
-import { askExpressStore, checkExpressStore } from './express-answer.ts'
+import { askExpressStore, checkExpressStore, findInExpressStore } from './express-answer.ts'
 import type { ExpressSessionStore } from './express-store.ts'
 
 export interface ExpressSessionsOptions {
@@ -49,8 +49,7 @@ export class ExpressSessions implements SessionStore {
   async fromCookie(_req: IncomingMessage, cookie: string, { now }: StoreContext): Promise<LoadedSession | undefined> {
     const id = this.#idIn(cookie)
     if (id === undefined) return undefined
-    const store = this.#store
-    const found = await askExpressStore(this.#deadline, store.get.length >= 2, (callback) => store.get(id, callback))
+    const found = await findInExpressStore(this.#store, id, this.#deadline)
     if (typeof found !== 'object' || found === null) return undefined
     // as it would have come back from a store that keeps text
     const { cookie: attributes, ...data } = JSON.parse(JSON.stringify(found)) as SessionData & {

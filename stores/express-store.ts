@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import { StoreCorruptError } from '../lib/errors.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
@@ -10,7 +9,7 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
-import { askExpressStore, checkExpressStore } from './express-answer.ts'
+import { askExpressStore, checkExpressStore, corruptExpressSession, findInExpressStore } from './express-answer.ts'
 
 export { ExpressSessions, type ExpressSessionsOptions } from './express-sessions.ts'
 
@@ -86,19 +85,9 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
   }
 
   override async findSession(_req: IncomingMessage, sid: SessionId): Promise<StoredSession | undefined> {
-    const store = this.#store
-    let found: unknown
-    try {
-      found = await this.#answer(store.get.length >= 2, (callback) => store.get(this.#key(sid), callback))
-    } catch (error) {
-      // what the parser of JSON says quotes the data
-      if (error instanceof SyntaxError) throw corrupt()
-      // express-session's own rule, for stores that keep files; but a socket that is not there is a server that is down
-      const { code, syscall } = error as NodeJS.ErrnoException
-      if (code !== 'ENOENT' || syscall === 'connect') throw error
-    }
+    const found = await findInExpressStore(this.#store, this.#key(sid), this.#deadline)
     if (found === undefined || found === null || found === false) return undefined
-    if (!isSession(found)) throw corrupt()
+    if (!isSession(found)) throw corruptExpressSession()
     const { data, createdAt, expiresAt, owner } = found
     return expiresAt > this.#clock() ? { data, createdAt, expiresAt, owner } : undefined
   }
@@ -165,11 +154,4 @@ export class ExpressStore extends AbstractStore implements TouchableStore {
 function isSession(found: unknown): found is ExpressSession {
   const { data, createdAt, expiresAt } = found as Partial<ExpressSession>
   return typeof data === 'object' && data !== null && typeof createdAt === 'number' && typeof expiresAt === 'number'
-}
-
-function corrupt(): StoreCorruptError {
-  return new StoreCorruptError(
-    'What the express-session store gave is no session of ours. It was left as it is. See that nothing else ' +
-      'writes to the store under the same ids, and that the store gives back what it was given.',
-  )
 }

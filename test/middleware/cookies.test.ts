@@ -344,3 +344,15 @@ test('SECURITY-05: a secret that is missing is an error on first use, one that i
   t.match(short, { code: 'ERR_SECRET_TOO_SHORT', message: /at least 32.*has 16/ })
   t.notMatch(short?.message, 'only-sixteen-chr')
 })
+
+test('a loop that deletes all cookies is not broken by names that only a hostile client sends', async (t) => {
+  const app = new Builder().use(cookies()).run((req) => {
+    for (const [name] of req.cookies) req.cookies.delete(name)
+    return [200, {}, 'deleted']
+  })
+  const { port } = await serve(t, app)
+  for (const hostile of ['\u00e4=1', 'a b=1', '=1', 'a\tb=1']) {
+    const { status, cookies: lines } = await ask(port, '/', { headers: { cookie: `${hostile}; good=1` } })
+    t.match([status, lines], [200, [/^good=; Max-Age=0/]], JSON.stringify(hostile))
+  }
+})

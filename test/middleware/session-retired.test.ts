@@ -18,6 +18,7 @@ import {
   type RetiredCookie,
   type Sealer,
   type SessionOptions,
+  type SessionStore,
 } from '../../lib/index.ts'
 import { ExpressSessions } from '../../stores/express-store.ts'
 import { attributesOf, Client, serve } from '../server.ts'
@@ -315,7 +316,11 @@ test('whoever comes from express-session stays signed in, and his old record and
 
 test('an express-session session that has ended is not brought over, and a store that fails is an error', async (t) => {
   const secret = 'the secret of express-session'
-  const signed = `id.${createHmac('sha256', secret).update('id').digest('base64').replace(/=+$/, '')}`
+  let ids = 0
+  const signed = (): string => {
+    const id = `id${ids++}`
+    return `${id}.${createHmac('sha256', secret).update(id).digest('base64').replace(/=+$/, '')}`
+  }
   let answer: unknown
   const oldStore = {
     get: (_sid: string, callback: (error?: unknown, found?: object | null) => void) =>
@@ -324,12 +329,15 @@ test('an express-session session that has ended is not brought over, and a store
     destroy: (_sid: string, callback: (error?: unknown) => void) => callback(),
   }
   const old = new ExpressSessions({ store: oldStore, secret })
-  const { port } = await serve(t, sessionApp({ store: new MemoryStore(), retired: [{ key: 'sid', store: old }] }))
+  const { port, errors } = await serve(
+    t,
+    sessionApp({ store: new MemoryStore(), retired: [{ key: 'sid', store: old }] }),
+  )
   const client = new Client(port)
   const ask = async (found: unknown): Promise<unknown> => {
     answer = found
     client.jar.clear()
-    client.jar.set('sid', encodeURIComponent(`s:${signed}`))
+    client.jar.set('sid', encodeURIComponent(`s:${signed()}`))
     const { status, body } = await client.get('/all')
     return [status, body]
   }
@@ -339,6 +347,15 @@ test('an express-session session that has ended is not brought over, and a store
   t.same(await ask({ when: new Date(0) }), [200, '{"when":"1970-01-01T00:00:00.000Z"}'], 'as JSON has it')
   t.same(await ask(null), [200, '{}'])
   t.same(await ask(new Error('down')), [500, 'Internal Server Error\n'])
+  t.same(await ask(Object.assign(new Error('no file'), { code: 'ENOENT' })), [200, '{}'], 'a store of files')
+  let quoting: unknown
+  try {
+    JSON.parse('{"token":s3cret}')
+  } catch (error) {
+    quoting = error
+  }
+  t.same(await ask(quoting), [500, 'Internal Server Error\n'])
+  t.match(errors, [{ message: 'down' }, { code: 'ERR_STORE_CORRUPT', message: /^[^{]*$/ }])
   await t.rejects(old.toCookie(), { code: 'ERR_STORE_FAILED' })
 })
 
@@ -350,15 +367,20 @@ test('what cannot be a retired cookie, or retired settings, is refused when the 
     [{ store: {} }],
     [{ path: 'x;y' }],
     [{ key: '__Host-x', path: '/app' }],
+    [{}],
+    [null],
+    ['_old'],
   ]) {
     const options = { retired } as unknown as SessionOptions
     t.throws(() => session(options), { code: 'ERR_INVALID_OPTION' }, JSON.stringify(retired))
   }
-  for (const retired of [{}, ['SHA1'], [null], [{ keyDigest: 'MD5' }]]) {
+  for (const retired of [{}, ['SHA1'], [null], [{}], [{ digest: 'SHA1' }], [{ keyDigest: 'MD5' }]]) {
     const options = { secret: SECRET, retired } as unknown as CookiesOptions
     t.throws(() => cookies(options), { code: 'ERR_INVALID_OPTION' }, JSON.stringify(retired))
   }
   t.throws(() => cookies({ secret: SECRET, retired: [{ secret: 'short' }] }), { code: 'ERR_SECRET_TOO_SHORT' })
+  const revoked = new CookieStore({ revokedSince: () => undefined })
+  t.throws(() => session({ store: new MemoryStore(), retired: [{ store: revoked }] }), { code: 'ERR_INVALID_OPTION' })
   const sealed = session({ store: new MemoryStore(), retired: [{ store: new CookieStore() }] })
   t.throws(() => new Builder().use(cookies()).use(sealed), { code: 'ERR_SECRET_MISSING' })
   const store = new MemoryStore()
@@ -367,4 +389,157 @@ test('what cannot be a retired cookie, or retired settings, is refused when the 
     t.throws(() => new ExpressSessions(given), { code: 'ERR_INVALID_OPTION' })
   }
   t.end()
+})
+
+/** A site on a store of now, with sessions in another before; `/slow` waits where `hold` does. */
+async function moving(
+  t: Test,
+  from: SessionStore,
+  to: SessionStore = new MemoryStore(),
+): Promise<{ client: Client; old: Client; errors: unknown[]; hold: (wait: Promise<void>) => Promise<void> }> {
+  let entered: () => void = () => {}
+  let held: Promise<void> = Promise.resolve()
+  const hold = (wait: Promise<void>): Promise<void> => {
+    held = wait
+    return new Promise((resolve) => (entered = resolve))
+  }
+  const app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session<Data>({ store: to, key: 's', owner: 'userId', retired: [{ key: 'old', store: from }] }))
+    .run(async (req) => {
+      const url = new URL(req.url ?? '/', 'http://test')
+      if (url.pathname === '/slow') {
+        const hash = await req.session
+        entered()
+        await held
+        for (const [name, value] of url.searchParams) hash[name] = value
+        return [200, {}, 'slow']
+      }
+      if (url.pathname === '/defer') {
+        req.session.options.defer = true
+        ;(await req.session).foo = 'deferred'
+        return [200, {}, '']
+      }
+      return controller(req)
+    })
+  const { port, errors } = await serve(t, app)
+  const old = new Client((await serve(t, sessionApp({ store: from, key: 'old', owner: 'userId' }))).port)
+  await old.get('/write')
+  await old.get('/signin?user=7')
+  const client = new Client(port)
+  for (const [name, value] of old.jar) client.jar.set(name, value)
+  return { client, old, errors, hold }
+}
+
+const signal = (): { promise: Promise<void>; fire: () => void } => {
+  let fire: () => void = () => {}
+  const promise = new Promise<void>((resolve) => (fire = resolve))
+  return { promise, fire }
+}
+
+for (const [kind, before] of [
+  ['a store', () => new MemoryStore()],
+  ['a cookie', () => new CookieStore()],
+] as const) {
+  test(`of several requests at once each brings the same session out of ${kind}, and no change is lost`, async (t) => {
+    const { client, hold } = await moving(t, before())
+    const { promise, fire } = signal()
+    const others = ['a', 'b', 'c'].map(async (name) => {
+      const other = client.clone()
+      await other.get(`/slow?${name}=1`)
+      return other
+    })
+    await hold(promise)
+    fire()
+    const clients = await Promise.all(others)
+    t.equal(new Set(clients.map(({ jar }) => jar.get('s'))).size, 1, 'one id')
+    const { body } = await (clients[0] as Client).get('/all')
+    t.match(JSON.parse(body), { foo: 'bar', userId: 7, a: '1', b: '1', c: '1' })
+  })
+
+  test(`a request that is under way does not undo a sign-out while its session comes out of ${kind}`, async (t) => {
+    for (const query of ['', '?late=1']) {
+      const { client, hold } = await moving(t, before())
+      const slow = client.clone()
+      const { promise, fire } = signal()
+      const entered = hold(promise)
+      const answer = slow.get(`/slow${query}`)
+      await entered
+      await client.get('/destroy')
+      t.equal(client.jar.size, 0)
+      fire()
+      t.same((await answer).cookies, [], `nothing is sent ${query}`)
+      t.equal((await slow.get('/all')).body, '{}')
+    }
+  })
+
+  test(`a late request with the old cookie goes on with the session that came out of ${kind}`, async (t) => {
+    const { client } = await moving(t, before())
+    const late = client.clone()
+    await client.get('/read')
+    t.equal((await late.get('/count')).body, '1')
+    t.equal(late.jar.get('s'), client.jar.get('s'))
+    t.match(JSON.parse((await client.get('/all')).body), { foo: 'bar', counter: 1 })
+  })
+
+  test(`a response that sends no cookie loses nothing of a session that comes out of ${kind}`, async (t) => {
+    const { client } = await moving(t, before())
+    t.same((await client.get('/defer')).cookies, [])
+    t.match(await client.get('/read'), { body: 'foo: "deferred"', cookies: [/^s=/, /^old=;/] })
+  })
+
+  test(`the id in the request that brings a session out of ${kind} is the one that its cookie then has`, async (t) => {
+    const { client } = await moving(t, before())
+    const { body } = await client.get('/id')
+    t.equal(body, client.jar.get('s'))
+  })
+}
+
+test('an old store that cannot remove is no error, and leaves one session and no more', async (t) => {
+  const from = new MemoryStore()
+  const to = new MemoryStore()
+  const { client, errors } = await moving(t, from, to)
+  const [old] = [client.clone()]
+  from.deleteSession = () => {
+    throw new Error('a replica that only reads')
+  }
+  for (let i = 0; i < 3; i++) t.equal((await old.clone().get('/read')).status, 200)
+  t.equal(to.sessionsOf(7).length, 1)
+  t.same(errors, [])
+})
+
+test('who signs in while his session is brought over has a new id, and the old cookie is worth nothing', async (t) => {
+  const { client } = await moving(t, new MemoryStore())
+  const thief = client.clone()
+  await client.get('/signin?user=8')
+  t.match(JSON.parse((await client.get('/all')).body), { userId: 8 })
+  t.equal((await thief.get('/all')).body, '{}')
+  t.notOk(thief.jar.has('s'))
+})
+
+test('a session that the cookie of now cannot hold is left where it is while it is only read', async (t) => {
+  const { client, errors } = await moving(t, new MemoryStore(), new CookieStore())
+  const large = new Client(client.port)
+  const old = new MemoryStore()
+  const app = sessionApp({ store: new CookieStore(), retired: [{ key: 'old', store: old }] })
+  const { port, errors: others } = await serve(t, app)
+  const before = new Client((await serve(t, sessionApp({ store: old, key: 'old' }))).port)
+  await before.get(`/write?v=${'x'.repeat(5000)}`)
+  const after = new Client(port)
+  for (const [name, value] of before.jar) after.jar.set(name, value)
+  t.match(await after.get('/read'), { status: 200, cookies: [], body: /x{5000}/ })
+  t.equal((await after.get('/count')).status, 500, 'a change cannot be kept, and that is an error')
+  t.match(others, [{ code: 'ERR_COOKIE_OVERFLOW' }])
+  t.same([large.jar.size, errors], [0, []])
+})
+
+test('a browser that sends the cookie twice keeps the session, also where both hold the same id', async (t) => {
+  const store = new MemoryStore()
+  const options: SessionOptions<Data> = { store, retired: [{ path: '/app' }] }
+  const { client } = await moved(t, sessionApp({ store, path: '/app' }), sessionApp(options))
+  const id = client.jar.get('_session_id') as string
+  const { cookies: lines } = await new Client(client.port).get('/read', {
+    headers: { cookie: `_session_id=${id}; _session_id=${'f'.repeat(32)}` },
+  })
+  t.match(lines, [/^_session_id=; Max-Age=0; Path=\/app/, new RegExp(`^_session_id=${id}; Path=/;`)])
 })
