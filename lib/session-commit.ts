@@ -190,9 +190,10 @@ export class SessionCommit {
     // asked once more: another request may have signed out, or brought it over
     const found = isSealed || (await before.fromCookie(this.#req, cookie, there))
     const isThere = found === true || (found !== undefined && found.gone !== true)
-    const signsIn = changes !== undefined && this.#hasNewOwner(changes)
+    // whoever signs in is signed in; but what was gone does not come back with him
+    if (!isThere && changes && this.#hasNewOwner(changes)) return this.#create('created', changes)
     let committed: Committed = { outcome: 'dropped', cookie: 'none', sid: undefined }
-    if (isThere || signsIn) committed = await this.#put(outcome, session)
+    if (isThere) committed = await this.#put(outcome, session)
     if (committed.outcome === 'dropped' && !renews && this.#config.store.inCookie !== true) {
       this.#sid = session.sid
       committed = await this.#put(outcome, { ...session, create: false, changes: changes ?? NO_CHANGES, extend: true })

@@ -18,7 +18,7 @@ import { isOver } from './session-expiry.ts'
 import { SessionHash, type SessionData } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
 import type { SessionRequestOptions } from './session-config.ts'
-import type { LoadedSession, StoreContext } from './session-store.ts'
+import type { LoadedSession, SessionStore, StoreContext } from './session-store.ts'
 
 /** The session's hash: any key may be absent. */
 export type Session<Data> = Partial<Data>
@@ -209,8 +209,11 @@ export class RequestSession {
         if (cookie === undefined) continue
         // whoever has signed out is not to be found in an older cookie
         if (from && gone) break
+        this.#moves = false
+        const there = from ? { ...context, key: from.key } : context
+        const found = from?.store ? this.#findIn(from.store, cookie, there) : own.fromCookie(this.#req, cookie, there)
         // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
-        const record = await this.#findIn(cookie, from, context)
+        const record = isPromise(found) ? await found : found
         if (!record || isOver(record, maxLifetime, context.now)) continue
         this.#cookie = cookie
         this.#from = from
@@ -235,18 +238,16 @@ export class RequestSession {
     return this.#begin(gone, undefined)
   }
 
-  /** The session of a cookie; of one of another store, the one that was brought over already goes first. */
-  async #findIn(cookie: string, from: Candidate['from'], context: StoreContext): Promise<LoadedSession | undefined> {
-    const { store: own } = this.#config
-    if (from?.store === undefined)
-      return own.fromCookie(this.#req, cookie, from ? { ...context, key: from.key } : context)
-    const sid = own.inCookie === true ? SessionId.generate() : SessionId.derive(from.key, cookie)
-    if (own.inCookie !== true) {
-      const moved = await own.fromCookie(this.#req, sid.publicId, context)
+  /** The session of a retired cookie that another store has, or that was brought over from there already. */
+  async #findIn(before: SessionStore, cookie: string, there: StoreContext): Promise<LoadedSession | undefined> {
+    const { store, key } = this.#config
+    const sid = store.inCookie === true ? SessionId.generate() : SessionId.derive(there.key, cookie)
+    if (store.inCookie !== true) {
+      const moved = await store.fromCookie(this.#req, sid.publicId, { ...there, key })
       if (moved) return moved
     }
-    const found = await from.store.fromCookie(this.#req, cookie, { ...context, key: from.key })
-    this.#moves = found !== undefined && found.gone !== true
+    const found = await before.fromCookie(this.#req, cookie, there)
+    this.#moves = true
     return found && { ...found, sid }
   }
 

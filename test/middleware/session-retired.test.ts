@@ -543,3 +543,21 @@ test('a browser that sends the cookie twice keeps the session, also where both h
   })
   t.match(lines, [/^_session_id=; Max-Age=0; Path=\/app/, new RegExp(`^_session_id=${id}; Path=/;`)])
 })
+
+test('of several retired cookies the first that is a session counts, whatever the others were', async (t) => {
+  let now = 1_800_000_000_000
+  const clock = (): number => now
+  const [a, store] = [new MemoryStore({ clock }), new MemoryStore({ clock })]
+  const first = new Client((await serve(t, sessionApp({ store: a, key: 'a', expireAfter: 10 }, { clock }))).port)
+  const second = new Client((await serve(t, sessionApp({ store, key: 'b' }, { clock }))).port)
+  await first.get('/write?v=a')
+  await second.get('/write?v=b')
+  now += 20_000
+  const retired = [{ key: 'a', store: a }, { key: 'b' }]
+  const { port, errors } = await serve(t, sessionApp({ store, key: 'now', retired }, { clock }))
+  const client = new Client(port)
+  for (const [name, value] of [...first.jar, ...second.jar]) client.jar.set(name, value)
+  t.equal((await client.get('/read')).body, 'foo: "b"')
+  t.same([...client.jar.keys()], ['now'])
+  t.same(errors, [])
+})
