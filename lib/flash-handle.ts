@@ -33,7 +33,7 @@ export class RequestFlash {
   #loading: Promise<FlashHash> | undefined
   #flash: FlashHash | undefined
   /** What was asked of the flash before it was read. */
-  readonly #pending: ((flash: FlashHash) => void)[] = []
+  readonly #pending: { readonly act: (flash: FlashHash) => void; readonly restarts: number }[] = []
   #committed = false
 
   constructor(own: RequestSession, req: { readonly session?: unknown }) {
@@ -73,6 +73,9 @@ export class RequestFlash {
   }
 
   keep(key?: string): PromiseLike<unknown> {
+    if (this.#committed) throw writtenLate()
+    // there is no next request of a session that was destroyed
+    RequestSession.checkWritable(this.#bind())
     return this.#ask((flash) => flash.keep(key))
   }
 
@@ -107,7 +110,8 @@ export class RequestFlash {
           RequestSession.checkWritable(session)
         },
       )
-      for (const act of this.#pending) act(flash)
+      // what was asked before a reset has gone with it
+      for (const { act, restarts } of this.#pending) if (restarts === session.restarts) act(flash)
       return (this.#flash = flash)
     })
     // whoever asked for it hears of a failure, so there is none that nobody handles
@@ -123,13 +127,13 @@ export class RequestFlash {
   /** Does it now or, where the flash is not read yet, when it is: at the latest when the request ends. */
   #ask(act: (flash: FlashHash) => unknown): PromiseLike<unknown> {
     if (this.#committed) throw writtenLate()
-    this.#bind()
+    const { restarts } = this.#bind()
     let result: unknown
     const once = (flash: FlashHash): void => {
       result = act(flash)
     }
     if (this.#flash) once(this.#flash)
-    else this.#pending.push(once)
+    else this.#pending.push({ act: once, restarts })
     return {
       // oxlint-disable-next-line unicorn/no-thenable -- only whoever awaits it has it loaded before the end
       then: (onfulfilled, onrejected) =>

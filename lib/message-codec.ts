@@ -97,9 +97,10 @@ export abstract class MessageCodec {
  * @throws InvalidOptionError if there is no key, or an empty one
  */
 export function copyKeys(keys: Uint8Array | readonly Uint8Array[]): Buffer[] {
-  const copies = (keys instanceof Uint8Array ? [keys] : keys).map((key) => Buffer.from(key))
-  if (copies.length === 0 || copies.some((key) => key.length === 0)) {
-    throw new InvalidOptionError('keys: at least one is needed, and none may be empty')
-  }
-  return copies
+  const list = (keys instanceof Uint8Array ? [keys] : keys) as readonly unknown[]
+  const isKey = (key: unknown): key is Uint8Array => key instanceof Uint8Array && key.length > 0
+  if (Array.isArray(list) && list.length > 0 && list.every(isKey)) return list.map((key) => Buffer.from(key))
+  throw new InvalidOptionError(
+    'keys: bytes, or a list of them, of which at least one is needed and none may be empty. A KeyGenerator makes them.',
+  )
 }

@@ -141,7 +141,9 @@ export class SessionCommit {
     const before = record.expiresAt ?? 0
     // only an idle time of its own shortens it
     const expiresAt = due && (newIdle || until > before) ? until : before === 0 ? until : before
-    const moves = due && expiresAt !== record.expiresAt
+    // a cookie that ended with the browser, and is to stay from now on, has to say so
+    const stays = newIdle && (idleOf(record.data) ?? this.#config.expireAfter) === undefined
+    const moves = stays || (due && expiresAt !== record.expiresAt)
     const retired = record.retired === true || this.#it.from !== undefined || this.#isDoubled()
     if (changes === undefined && (!(moves || retired) || (store.inCookie === true && this.#isLate()))) {
       return this.#done('unchanged', 'none')

@@ -16,11 +16,16 @@ const PUBLIC_ID = /^[0-9a-f]{32}$/
  */
 export class SessionId {
   /** What the cookie carries: 128 random bits as 32 hexadecimal digits (OWASP asks for 64 bits or more). */
-  readonly publicId: string
+  get publicId(): string {
+    return this.#publicId
+  }
+
+  // private, so that nothing that prints an object shows it
+  readonly #publicId: string
   #privateId: string | undefined
 
   constructor(publicId: string) {
-    this.publicId = publicId
+    this.#publicId = publicId
   }
 
   /** A new id. Ids are never reused. */
@@ -53,7 +58,7 @@ export class SessionId {
 
   /** `2::` and the SHA-256 of the public id in hexadecimal: the key in a store. */
   get privateId(): string {
-    return (this.#privateId ??= `2::${sha256(this.publicId)}`)
+    return (this.#privateId ??= `2::${sha256(this.#publicId)}`)
   }
 
   /** The private id, so that no log holds one that opens a session. */

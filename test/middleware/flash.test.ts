@@ -392,6 +392,26 @@ test('what is said for now is seen after a destroy, and does not stand in its wa
   t.same([client.jar.size, errors], [0, []])
 })
 
+test('to keep a message of a session that was destroyed is an error where it is asked for', async (t) => {
+  const { client, errors } = await site(t, {
+    set: async ({ flash }) => ((await flash).notice = 'before'),
+    before: (req) => {
+      req.flash.now.notice = 'x'
+      void req.flash.keep()
+      req.session.destroy()
+    },
+    after: (req) => {
+      req.session.destroy()
+      void req.flash.keep()
+    },
+  })
+  await client.get('/set')
+  const other = client.clone()
+  t.equal((await client.get('/before')).status, 200, 'what was kept before has gone with the session')
+  t.equal((await other.get('/after')).status, 500)
+  t.match(errors, [{ code: 'ERR_SESSION_DESTROYED', stack: /flash\.test/ }])
+})
+
 test('a layer in map with a session of its own does not change whose flash it is', async (t) => {
   const app = new Builder()
     .use(cookies({ secret: SECRET }))
