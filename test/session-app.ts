@@ -22,7 +22,7 @@ export interface Data {
 
 type Req = IncomingMessage & { session: SessionHandle<Data> }
 
-/** The controller of the conformance cases: each path does what it says. */
+/** The controller of most tests: each path does what it says. */
 export async function controller(req: Req): Promise<RackResponse> {
   const url = new URL(req.url ?? '/', 'http://test')
   const text = (body: string): RackResponse => [200, { 'content-type': 'text/plain' }, body]
