@@ -1,11 +1,12 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve as absolute } from 'node:path'
 import { promisify } from 'node:util'
 import { test, type Test } from 'tap'
 import { compile } from './compile.ts'
+import { freePort } from './free-port.ts'
 
 const run = promisify(execFile)
 
@@ -41,14 +42,6 @@ function blocksOf(document: string): Block[] {
     .toReversed()
     .map((block) => (next = { ...block, next }))
     .toReversed()
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 function accepts(port: number): Promise<boolean> {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { freePort as anyFreePort } from '../free-port.ts'
 import type { Owner } from '../server.ts'
 
 export interface Program {
@@ -62,11 +62,7 @@ function launched(name: string, { env, args = [], cwd }: Launch) {
   return { child, ended, output: () => text }
 }
 
-/** A port that nobody listens on. */
+/** A port that nobody listens on, as a variable of the environment has it. */
 export async function freePort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return String(port)
+  return String(await anyFreePort())
 }
