@@ -29,6 +29,9 @@ import { SECRET } from '../session-app.ts'
 /** How many sequences each store is asked for. `FUZZ_RUNS=100000` looks for longer. */
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
 
+/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
+const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
+
 const KEY = '_session_id'
 const OWNER = 'userId'
 const TTL = 1000
@@ -691,7 +694,7 @@ for (const [name, make] of Object.entries(stores)) {
       await play(app, model, sequence)
       if (model.live) found++
     })
-    await fc.assert(run, { numRuns: RUNS })
+    await fc.assert(run, { numRuns: RUNS, ...SEED })
     t.ok(found > RUNS / 10, `${found} of ${RUNS} ended in a session`)
   })
 }
