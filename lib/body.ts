@@ -80,7 +80,7 @@ function settle(result: unknown): void {
 /** The part of an iterator that is used of one. */
 export interface Chunks {
   next(): Awaitable<IteratorResult<unknown>>
-  return?(): unknown
+  return?(value?: unknown): unknown
 }
 
 /** Begins to read a body that comes in pieces. */
@@ -91,4 +91,20 @@ export function chunksOf(body: Iterable<unknown> | AsyncIterable<unknown>): Chun
     return { next: () => reader.read(), return: () => reader.cancel() }
   }
   return Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
+}
+
+/**
+ * A list of chunks as one piece.
+ *
+ * @throws {InvalidResponseError} one of them is neither text nor bytes
+ */
+export function joinChunks(chunks: readonly unknown[]): string | Buffer {
+  if (chunks.every((chunk) => typeof chunk === 'string')) return chunks.join('')
+  return Buffer.concat(
+    chunks.map((chunk) => {
+      if (typeof chunk === 'string') return Buffer.from(chunk)
+      if (chunk instanceof Uint8Array) return chunk
+      throw new InvalidResponseError(NOT_TEXT)
+    }),
+  )
 }

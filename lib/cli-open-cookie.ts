@@ -1,6 +1,6 @@
 import { ironSealer, type IronForm } from './iron-sealer.ts'
 import { KeyGenerator } from './key-generator.ts'
-import { purposeOf } from './keyring.ts'
+import { purposeOf, SALTS } from './keyring.ts'
 import type { OpenedMessage, OpenOptions } from './message-codec.ts'
 import { MessageEncryptor } from './message-encryptor.ts'
 import { MessageVerifier, type Digest } from './message-verifier.ts'
@@ -157,11 +157,11 @@ function codecOf({
   // what was sealed for no name is told, and not refused
   const requirePurpose = false
   if (format === 'signed') {
-    return new WatchedVerifier(keys('signed cookie', 64), { digest: signedDigest, requirePurpose })
+    return new WatchedVerifier(keys(SALTS.signed, 64), { digest: signedDigest, requirePurpose })
   }
-  const signKeys = legacy ? keys('signed encrypted cookie', 64) : []
-  const legacyKeys = legacy ? keys('encrypted cookie', 32) : []
-  return new WatchedEncryptor(keys('authenticated encrypted cookie', 32), {
+  const signKeys = legacy ? keys(SALTS.legacySigned, 64) : []
+  const legacyKeys = legacy ? keys(SALTS.legacyEncrypted, 32) : []
+  return new WatchedEncryptor(keys(SALTS.encrypted, 32), {
     requirePurpose,
     legacy: legacyKeys.map((key, i) => ({ key, signKey: signKeys[i] as Buffer })),
   })

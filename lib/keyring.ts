@@ -47,7 +47,7 @@ export type RetiredKeys = Pick<
 >
 
 /** Rails' salts, by what the keys are for. */
-const SALTS = {
+export const SALTS: Record<'encrypted' | 'signed' | 'legacyEncrypted' | 'legacySigned', string> = {
   encrypted: 'authenticated encrypted cookie',
   signed: 'signed cookie',
   legacyEncrypted: 'encrypted cookie',

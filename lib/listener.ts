@@ -7,7 +7,7 @@ import {
 } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
-import { chunksOf, closeBody, NOT_TEXT, takeResponse, type Chunks } from './body.ts'
+import { chunksOf, closeBody, joinChunks, NOT_TEXT, takeResponse, type Chunks } from './body.ts'
 import { Builder } from './builder.ts'
 import { errorResponse, statusOf } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
@@ -94,7 +94,7 @@ class Output {
         else if (this.req.method === 'HEAD') this.#sendNothing(status, withLength(headers, lengthOf(body)), body)
         else if (typeof body === 'string' || body instanceof Uint8Array) this.#sendWhole(status, headers, body)
         else if (body === null) this.#sendWhole(status, headers, '')
-        else if (Array.isArray(body)) this.#sendWhole(status, headers, join(body))
+        else if (Array.isArray(body)) this.#sendWhole(status, headers, joinChunks(body))
         else void this.#sendStream(status, withLength(headers, undefined), body)
       } catch (error) {
         closeBody(body)
@@ -234,22 +234,11 @@ function isGone(req: IncomingMessage, res: ServerResponse): boolean {
   return res.destroyed || (res.socket === null && req.socket.destroyed)
 }
 
-function join(chunks: readonly unknown[]): string | Uint8Array {
-  if (chunks.every((chunk) => typeof chunk === 'string')) return chunks.join('')
-  return Buffer.concat(
-    chunks.map((chunk) => {
-      if (typeof chunk === 'string') return Buffer.from(chunk)
-      if (chunk instanceof Uint8Array) return chunk
-      throw new InvalidResponseError(NOT_TEXT)
-    }),
-  )
-}
-
 /** Bytes, where they can be known without reading the body; of no body, HEAD's GET may have any. */
 function lengthOf(body: RackBody): number | undefined {
   if (typeof body === 'string') return Buffer.byteLength(body)
   if (body instanceof Uint8Array) return body.byteLength
-  return Array.isArray(body) ? Buffer.byteLength(join(body)) : undefined
+  return Array.isArray(body) ? Buffer.byteLength(joinChunks(body)) : undefined
 }
 
 function present(headers: RackHeaders): OutgoingHttpHeaders {

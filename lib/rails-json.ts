@@ -53,7 +53,8 @@ function refuseHalfPairs(key: string, value: unknown): unknown {
   return value
 }
 
-function isDeeper(value: unknown, levels: number): boolean {
+/** Whether a value that came from JSON is nested in more levels than these. */
+export function isDeeper(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false
   if (levels === 0) return true
   for (const key in value) if (isDeeper((value as Record<string, unknown>)[key], levels - 1)) return true

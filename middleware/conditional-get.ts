@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import etag from 'etag'
 import fresh from 'fresh'
 import { describe, isPromise, type Middleware, type RackBody, type RackHeaders, type RackResponse } from '../lib/app.ts'
-import { closeBody } from '../lib/body.ts'
+import { closeBody, joinChunks } from '../lib/body.ts'
 import { getHeaderLines, withHeader } from '../lib/headers.ts'
 
 /** Rack's and Rails' default: kept by the browser alone, which asks each time. */
@@ -46,9 +46,8 @@ function wholeOf(body: RackBody): string | Buffer | undefined {
   if (body instanceof Uint8Array) return Buffer.from(body.buffer, body.byteOffset, body.byteLength)
   if (!Array.isArray(body)) return undefined
   const chunks = body as readonly unknown[]
-  if (chunks.every((chunk) => typeof chunk === 'string')) return chunks.join('')
-  if (!chunks.every((chunk) => typeof chunk === 'string' || chunk instanceof Uint8Array)) return undefined
-  return Buffer.concat(chunks.map((chunk) => (typeof chunk === 'string' ? Buffer.from(chunk) : chunk)))
+  const isText = chunks.every((chunk) => typeof chunk === 'string' || chunk instanceof Uint8Array)
+  return isText ? joinChunks(chunks) : undefined
 }
 
 function condition(req: IncomingMessage, response: RackResponse): RackResponse {

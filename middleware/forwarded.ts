@@ -42,13 +42,7 @@ export function forwarded(options: ForwardedOptions = {}): Middleware<{ readonly
   const trust = trustOf(options.trust)
   return describe('forwarded', { adds: ['forwarded'] }, (app) => (req) => {
     const added = { forwarded: Object.freeze(forwardedOf(req, trust)) }
-    return callInner(
-      app,
-      req,
-      added,
-      (response) => response,
-      () => {},
-    )
+    return callInner(app, req, added)
   })
 }
 

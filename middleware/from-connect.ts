@@ -8,7 +8,7 @@ import {
   type RackHeaders,
   type RackResponse,
 } from '../lib/app.ts'
-import { chunksOf, closeBody, NOT_TEXT, takeResponse, type Chunks } from '../lib/body.ts'
+import { chunksOf, closeBody, joinChunks, NOT_TEXT, takeResponse, type Chunks } from '../lib/body.ts'
 import { withVary } from '../lib/cache-control.ts'
 import { CapturedResponse } from '../lib/captured-response.ts'
 import { InvalidOptionError, InvalidResponseError } from '../lib/errors.ts'
@@ -191,9 +191,7 @@ function union(some: readonly string[], others: readonly string[]): string {
 function wholeOf(body: RackBody): string | Buffer | null | undefined {
   if (typeof body === 'string' || body === null) return body
   if (body instanceof Uint8Array) return bufferOf(body)
-  if (!Array.isArray(body)) return undefined
-  if (body.every((chunk) => typeof chunk === 'string')) return body.join('')
-  return Buffer.concat(body.map((chunk: unknown) => (typeof chunk === 'string' ? Buffer.from(chunk) : bufferOf(chunk))))
+  return Array.isArray(body) ? joinChunks(body) : undefined
 }
 
 /** Bytes as Connect's middleware know them. */

@@ -9,7 +9,7 @@ import {
   type RackHeaders,
   type RackResponse,
 } from '../lib/app.ts'
-import { closeBody, NOT_TEXT } from '../lib/body.ts'
+import { closeBody, NOT_TEXT, type Chunks } from '../lib/body.ts'
 import { checkAttributes, type SameSite } from '../lib/cookie-options.ts'
 import { InvalidOptionError, InvalidResponseError, LintError } from '../lib/errors.ts'
 import { getHeaderLines } from '../lib/headers.ts'
@@ -292,12 +292,6 @@ interface Watched {
   readonly body: RackBody
   /** Whether there is nothing left to do with it: it was read to its end, failed or was closed. */
   readonly over: boolean
-}
-
-/** The part of an iterator that is used of one. */
-interface Chunks {
-  next(): Awaitable<IteratorResult<unknown>>
-  return?(value?: unknown): unknown
 }
 
 /** What a body may have besides its iterators. */

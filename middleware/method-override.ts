@@ -40,13 +40,7 @@ export function methodOverride(
     const call = (method: string | undefined): ReturnType<typeof app> => {
       const wanted = method?.toUpperCase() ?? ''
       const added = { originalMethod: sent, ...(METHODS.has(wanted) ? { method: wanted } : undefined) }
-      return callInner(
-        app,
-        req,
-        added,
-        (response) => response,
-        () => {},
-      )
+      return callInner(app, req, added)
     }
     if (req.method !== 'POST') return call(undefined)
     const header = req.headers['x-http-method-override'] as string | undefined

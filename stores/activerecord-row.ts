@@ -1,6 +1,6 @@
 import { InvalidOptionError, SessionValueError, StoreCorruptError } from '../lib/errors.ts'
 import type { JsonValue } from '../lib/json.ts'
-import { MAX_DEPTH } from '../lib/rails-json.ts'
+import { isDeeper, MAX_DEPTH } from '../lib/rails-json.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 
@@ -172,10 +172,4 @@ function isObject(value: unknown): value is Record<string, unknown> {
 /** NaN for what is no time. */
 function millisecondsOf(text: unknown): number {
   return typeof text === 'string' && TIME.test(text) ? Date.parse(`${text.replace(' ', 'T')}Z`) : Number.NaN
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  if (levels === 0) return true
-  return Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }
