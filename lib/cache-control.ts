@@ -2,15 +2,22 @@ import type { RackHeaders, RackResponse } from './app.ts'
 import { getHeaderLines, withHeader } from './headers.ts'
 import { warnOnce } from './warning.ts'
 
-/** Headers by which a shared cache would keep a response, whatever Cache-Control says to browsers (RFC 9213, section 2). */
-const SHARED_CACHE_HEADER = /^(.*cdn-cache-control|surrogate-control)$/i
+/**
+ * Headers by which a shared cache would keep a response, whatever Cache-Control says to browsers: those of RFC 9213,
+ * which are called after whom they are for (`CDN-`, `Cloudflare-CDN-`, `Akamai-Cache-Control`), and those that Fastly,
+ * Akamai and nginx had before.
+ */
+const SHARED_CACHE_HEADER = /^(.+-cache-control|surrogate-control|edge-control|x-accel-expires)$/i
 
 /** Headers that have to be read before ours are set. */
-const CACHE_HEADER = /^(vary|cache-control|.*cdn-cache-control|surrogate-control)$/i
+const CACHE_HEADER = /^(vary|(.+-)?cache-control|surrogate-control|edge-control|x-accel-expires)$/i
 
-/** Directives that let a shared cache keep a response, or all of it but the fields named. */
-const SHARED = /^(public|s-maxage)\s*(=|$)/i
+/** Directives that let a shared cache keep a response, or all of it but the fields named; also with what else is behind. */
+const SHARED = /^(public|s-maxage)(?![\w-])/i
 const QUALIFIED = /^private\s*=/i
+
+/** What stands between two commas; those in quotes are none. */
+const DIRECTIVE = /(?:[^,"]|"(?:\\.|[^"\\])*")+/g
 
 /**
  * Keeps a response out of shared caches that depends on the session (OWASP ASVS 5.0, 14.3.2): it varies by
@@ -42,12 +49,15 @@ export function withVary(headers: RackHeaders, name: string): RackHeaders {
 }
 
 function withoutSharedCaching(headers: RackHeaders): RackHeaders {
-  const directives = directivesOf(getHeaderLines(headers, 'cache-control').join(', '))
+  const said = getHeaderLines(headers, 'cache-control').join(', ')
+  const directives = directivesOf(said)
   const kept = directives.filter((one) => !SHARED.test(one) && !QUALIFIED.test(one))
   let shared = directives.some((one) => SHARED.test(one))
   let result = headers
   const isPrivate = kept.some((one) => one.toLowerCase() === 'private')
-  if (!isPrivate || kept.length < directives.length) {
+  // behind a quote that does not end, a cache may see no private at all
+  const isBroken = said.includes('"') && said.replace(DIRECTIVE, '').includes('"')
+  if (!isPrivate || isBroken || kept.length < directives.length) {
     result = withHeader(headers, 'cache-control', (isPrivate ? kept : [...kept, 'private']).join(', '))
   }
   for (const name in headers) {
@@ -59,8 +69,8 @@ function withoutSharedCaching(headers: RackHeaders): RackHeaders {
     warnOnce(
       'LUGGAGE_RACK_SHARED_CACHE',
       'A response that depends on a session asked to be kept by shared caches (public, s-maxage, ' +
-        'CDN-Cache-Control or Surrogate-Control). It was sent as private. Do not read the session where a ' +
-        'response is for everybody.',
+        'CDN-Cache-Control, Surrogate-Control or the like). It was sent as private. Do not read the session where ' +
+        'a response is for everybody.',
     )
   }
   return result
@@ -68,6 +78,6 @@ function withoutSharedCaching(headers: RackHeaders): RackHeaders {
 
 /** Splits at commas outside of quotes; a quote that does not end is dropped, and hides nothing. */
 function directivesOf(value: string): string[] {
-  const directives = value.match(/(?:[^,"]|"(?:\\.|[^"\\])*")+/g) ?? []
+  const directives = value.match(DIRECTIVE) ?? []
   return directives.map((one) => one.trim()).filter((one) => one !== '')
 }

@@ -11,9 +11,13 @@ export function statusOf(error: unknown): number {
   return Number.isInteger(said) && (said as number) >= 400 && (said as number) < 500 ? (said as number) : 500
 }
 
-/** A plain page that says nothing of the error but its status. */
+/**
+ * A plain page that says nothing of the error but its status. No cache is to keep it: it may be one visitor's alone, and
+ * of a 404 or 410 some caches keep what names no time.
+ */
 export function errorResponse(error: unknown): RackResponse {
   const status = statusOf(error)
   const text = `${STATUS_CODES[status] ?? 'Error'}\n`
-  return [status, { 'content-type': 'text/plain; charset=utf-8', 'content-length': text.length }, text]
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' }
+  return [status, { ...headers, 'content-length': text.length }, text]
 }

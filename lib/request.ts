@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { ServerHttp2Stream } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import { InvalidOptionError } from './errors.ts'
 
@@ -19,7 +20,11 @@ export function isSecure(req: IncomingMessage): boolean {
 
 /** Whether the connection that the request came by is encrypted. */
 export function isEncrypted(req: IncomingMessage): boolean {
-  return (req.socket as Partial<TLSSocket> | null)?.encrypted === true
+  if ((req.socket as Partial<TLSSocket> | null)?.encrypted === true) return true
+  const { stream } = req as { readonly stream?: ServerHttp2Stream }
+  // one that its client has left no longer knows its connection; there the client's word is good enough, since nothing
+  // is sent to it any more, while what its request did is still to be saved
+  return stream !== undefined && stream.session === undefined && headerOf(req, ':scheme') === 'https'
 }
 
 /** The Host header, or what stands for it in HTTP/2, as it was sent; empty where there is none. */
@@ -40,14 +45,19 @@ export function originOf(req: IncomingMessage): string {
   return `${scheme}://${host.toLowerCase().replace(scheme === 'https' ? /:443$/ : /:80$/, '')}`
 }
 
-/** Whether the browser asked a host of its own machine (RFC 6761, section 6.3, and RFC 8252, section 7.3). */
+/**
+ * Whether the browser asked a host of its own machine (RFC 6761, section 6.3, and RFC 8252, section 7.3), by the name
+ * that it was asked for and not by the socket: a container sees the address of its bridge. Who writes another Host
+ * header than a browser would is told nothing but what is his; and a page of another site that leads its own name here
+ * (DNS rebinding) sends that name.
+ */
 export function isLoopback(req: IncomingMessage): boolean {
   return isLoopbackHost(hostOf(req))
 }
 
-/** The same of a host in lower case, without a port; an IPv6 address has its brackets. */
+/** The same of a host in lower case, without a port; an IPv6 address has its brackets, a name perhaps a dot at its end. */
 export function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || host.endsWith('.localhost') || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
+  return /^(?:(?:.*\.)?localhost\.?|127(?:\.\d{1,3}){3}|\[::1\])$/.test(host)
 }
 
 function headerOf(req: IncomingMessage, name: string): string | undefined {

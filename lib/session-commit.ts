@@ -465,11 +465,14 @@ export class SessionCommit {
     return sameSite === undefined ? (this.#resolve(this.#config.cookie.sameSite) ?? null) : sameSite
   }
 
+  /** @throws {InvalidOptionError} */
   #secure(): boolean | 'auto' {
     const { cookie, key } = this.#config
     const { options } = this.#it
     const secure = options.secure ?? this.#resolve(cookie.secure) ?? 'auto'
-    if (secure !== 'auto') return secure
+    if (typeof secure === 'boolean') return secure
+    // what JavaScript takes for true must not go out in the clear
+    if (secure !== 'auto') throw new InvalidOptionError(`The cookie ${key} needs secure to be true, false or 'auto'.`)
     if (isSecure(this.#req) || PREFIXED.test(key) || this.#sameSite() === 'none') return true
     return (options.partitioned ?? this.#resolve(cookie.partitioned)) === true ? true : 'auto'
   }
@@ -494,6 +497,7 @@ export class SessionCommit {
       'A session was not saved, because the request came over plain http. Serve https; behind a proxy that ends ' +
         'TLS, say whom to trust with forwarded({ trust }); or, where the network is safe, set session({ secure: false }).',
     )
+    this.#sid = undefined
     return this.#done('insecure', 'none')
   }
 }

@@ -22,9 +22,18 @@ export interface CookieStoreOptions extends StoreOptions {
    */
   sealer?: Sealer | readonly Sealer[] | undefined
   /**
-   * Asked when a session of an owner is loaded: sessions created before the time that it gives (a Date, or
-   * milliseconds since 1970) are refused; `undefined` refuses none. Needs `session({ owner })`. Without it a
-   * cookie that was copied is good until it ends, whatever the server does.
+   * The one way to end a cookie session before its time: gives the time of the owner's last sign-out everywhere, a
+   * Date or milliseconds since 1970, and sessions created before it are refused; `undefined` refuses none. A time
+   * that is none (NaN) refuses all. Without it a cookie that was copied is good until it ends, whatever the server does.
+   *
+   * - Needs `session({ owner })`, and is given what stands under that key. A session without it is not asked for, and
+   *   cannot be revoked.
+   * - Asked at each load, so a query to the application's database for each request that awaits its session: answer
+   *   from a cache where that is too much. What it throws or rejects with is a store that fails (`onStoreError`).
+   * - A session is created when it is first written, and again when its owner changes, so whoever signs in after that
+   *   time is let in; neither a change, `renew()` nor the idle time moves it. One that carries no such time, as those
+   *   of Rails and iron-session, counts as the oldest.
+   * - The times are of this server's clock. Where several differ, give a time that is later by the difference.
    */
   revokedSince?: (owner: JsonValue) => Awaitable<number | Date | undefined>
 }
@@ -34,9 +43,10 @@ const ID = 'session_id'
 const CREATED_AT = '_created_at'
 
 /**
- * The session in the browser, encrypted: no infrastructure, and nothing on the server. So it cannot be listed;
- * of concurrent requests the last one wins; and an old cookie can be replayed until it ends, also after a
- * sign-out, so keep no counters, balances or single-use values in it. It holds about 2,000 bytes of JSON.
+ * The session in the browser, encrypted: no infrastructure, and nothing on the server. So there is nothing to list and
+ * nothing to revoke; of concurrent requests the last one wins, and no changes are merged; and whoever keeps an old
+ * cookie can send it again until it ends, also after a sign-out, so put no counters, balances or single-use values in
+ * it. `revokedSince` refuses what is older than a sign-out. It holds about 2,000 bytes of JSON.
  */
 export class CookieStore implements SessionStore {
   readonly ttl: number

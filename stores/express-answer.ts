@@ -1,6 +1,7 @@
 import { isPromise } from '../lib/app.ts'
 import { InvalidOptionError, StoreCorruptError, StoreFailedError, StoreTimeoutError } from '../lib/errors.ts'
 import type { ExpressSessionStore } from './express-store.ts'
+import { redactError } from './redact-error.ts'
 
 /** Longest that a timer of Node can wait. */
 const MAX_DEADLINE = 2 ** 31 - 1
@@ -33,8 +34,9 @@ export function askExpressStore(
     const timer = setTimeout(() => {
       reject(new StoreTimeoutError('The express-session store', deadline))
     }, deadline)
-    const fail = (error: unknown): void => {
+    const fail = (failure: unknown): void => {
       clearTimeout(timer)
+      const error = redactError(failure)
       reject(
         error instanceof Error
           ? error

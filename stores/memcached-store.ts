@@ -22,6 +22,7 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
+import { redactError } from './redact-error.ts'
 
 /** A client of `memjs` 1.3 or later, as far as it is used here. */
 export interface MemjsClient {
@@ -338,7 +339,8 @@ function corrupt(): StoreCorruptError {
   )
 }
 
-function failed(cause: unknown): StoreFailedError {
+function failed(error: unknown): StoreFailedError {
+  const cause = redactError(error)
   const why = cause instanceof Error ? cause.message : String(cause)
   return new StoreFailedError(`memcached failed: ${why}`, cause)
 }

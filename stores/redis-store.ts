@@ -23,6 +23,7 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
+import { redactError } from './redact-error.ts'
 
 export interface RedisStoreOptions extends StoreOptions {
   /**
@@ -420,7 +421,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
       }
       const fail = (error: unknown): void => {
         clearTimeout(timer)
-        reject(withoutArguments(error))
+        reject(redactError(error))
       }
       command.then(settle, (error: unknown) => {
         if (unknownScript && isUnknownScript(error)) unknownScript().then(settle, fail)
@@ -553,12 +554,6 @@ function connect(url: string): Redis {
 
 function isUnknownScript(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOSCRIPT')
-}
-
-/** An error of ioredis holds the command that failed, with session data: nothing for a log. */
-function withoutArguments(error: unknown): unknown {
-  if (error instanceof Error && 'command' in error) delete error.command
-  return error
 }
 
 function pushJson(fields: string[], data: SessionData): void {

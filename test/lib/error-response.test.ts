@@ -21,11 +21,11 @@ test('an error that says that the request was at fault has its own status, and a
   t.end()
 })
 
-test('the page of an error says its status and nothing else', (t) => {
+test('the page of an error says its status and nothing else, and is for no cache', (t) => {
   const secret = Object.assign(new Error('a secret'), { status: 418 })
   t.strictSame(errorResponse(secret), [
     418,
-    { 'content-type': 'text/plain; charset=utf-8', 'content-length': 13 },
+    { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', 'content-length': 13 },
     "I'm a Teapot\n",
   ])
   t.match(errorResponse(Object.assign(new Error('x'), { status: 499 })), [499, {}, 'Error\n'])

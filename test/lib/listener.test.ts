@@ -626,7 +626,7 @@ test('a connection goes on after errors, HEAD, 204 and 304', async (t) => {
   })
   const paths = ['GET /error', 'HEAD /error', 'GET /framed', 'HEAD /200', 'GET /204', 'GET /304', 'GET /200']
   const asked = paths.map((path) => `${path} HTTP/1.1\r\nhost: x\r\n\r\n`).join('')
-  const error = 'content-type: text/plain; charset=utf-8\ncontent-length: 22\n'
+  const error = 'content-type: text/plain; charset=utf-8\ncache-control: no-store\ncontent-length: 22\n'
   const kept = 'Connection: keep-alive\nKeep-Alive: timeout=5\n\n'
   const answers = await askRaw(port, asked)
   t.equal(

@@ -19,6 +19,9 @@ test('the host is in lower case and without its port', async (t) => {
     'example.com:': ['example.com', false],
     'localhost:3000': ['localhost', true],
     'app.LOCALHOST': ['app.localhost', true],
+    'localhost.': ['localhost.', true],
+    'app.localhost.:80': ['app.localhost.', true],
+    'localhost..': ['localhost..', false],
     'localhost.example.com': ['localhost.example.com', false],
     notlocalhost: ['notlocalhost', false],
     '127.0.0.1': ['127.0.0.1', true],
@@ -27,6 +30,8 @@ test('the host is in lower case and without its port', async (t) => {
     '1127.0.0.1': ['1127.0.0.1', false],
     '[::1]:3000': ['[::1]', true],
     '[::1]': ['[::1]', true],
+    '[::2]': ['[::2]', false],
+    '::1': [':', false],
     '[2001:db8::1]': ['[2001:db8::1]', false],
   }
   for (const [host, expected] of Object.entries(hosts)) {

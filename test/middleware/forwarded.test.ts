@@ -170,6 +170,15 @@ test('a scheme or a host that cannot be one is not believed', async (t) => {
   }
 })
 
+test('SECURITY-15: a scheme that would be markup in a page is http', async (t) => {
+  const scheme = 'a."><script>alert(1)</script>'
+  for (const said of [scheme, `https, ${scheme}`, `${scheme}https`, `https${scheme}`]) {
+    t.equal((await see(t, 'loopback', { 'x-forwarded-proto': said })).scheme, 'http', said)
+  }
+  // the header that Rack reads beside it is not read here
+  t.equal((await see(t, 'loopback', { 'x-forwarded-scheme': scheme })).scheme, 'http')
+})
+
 test('a function is asked from the server outwards, until it answers anything but true', async (t) => {
   const asked: [address: string, hop: number][] = []
   const trust = (address: string, hop: number): boolean => {

@@ -1,7 +1,9 @@
 import Database from 'better-sqlite3'
 import expressSession from 'express-session'
-import type { IncomingMessage } from 'node:http'
-import { inspect } from 'node:util'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { format, inspect } from 'node:util'
 import { test, type Test } from 'tap'
 import {
   Builder,
@@ -28,9 +30,11 @@ import {
   showExceptions,
   toConnect,
   toListener,
+  type RequestOf,
   type SessionStore,
 } from '../../lib/index.ts'
-import { sessionCommit, sessionLoad, type CommitMessage, type LoadMessage } from '../../lib/channels.ts'
+import * as channels from '../../lib/channels.ts'
+import * as errors from '../../lib/errors.ts'
 import { Keyring } from '../../lib/keyring.ts'
 import { MockRequest, type MockInit } from '../../lib/testing.ts'
 import { ExpressSessions, ExpressStore } from '../../stores/express-store.ts'
@@ -39,6 +43,7 @@ import { RedisStore } from '../../stores/redis-store.ts'
 import { SqliteStore } from '../../stores/sqlite-store.ts'
 import { memcached } from '../memcached.ts'
 import { clientOf, startRedis } from '../redis.ts'
+import { ask as askServer, askRaw, serve } from '../server.ts'
 import { newFile } from '../stores/sqlite-file.ts'
 
 /** No one of them is a part of another, and the bytes of the first two begin as nothing else does. */
@@ -58,6 +63,8 @@ const { secret: SECRET, password: PASSWORD } = PLANTED
 /** What was shown, and where; and what must not be in it. */
 class Search {
   readonly #shown: [where: string, text: string][] = []
+  /** The classes of the errors that were shown, by any search. */
+  static readonly classes = new Set<string>()
   readonly #markers = new Map<string, string>(Object.entries(PLANTED).map(([name, marker]) => [marker, name]))
 
   constructor() {
@@ -88,20 +95,36 @@ class Search {
 
   /** All that a log could show of a value. */
   show(where: string, value: unknown): void {
-    const options = { depth: 12, showHidden: true, maxArrayLength: 200, maxStringLength: 100_000 }
-    // the last as console.dir has it
-    const texts = [inspect(value, options), inspect(value), inspect(value, { ...options, customInspect: false })]
-    try {
-      texts.push(JSON.stringify(value) ?? '', String(value))
-    } catch {
-      // what has no JSON or text shows nothing by it
+    const options = { depth: 12, showHidden: true, showProxy: true, maxArrayLength: 200, maxStringLength: 100_000 }
+    const texts = [
+      inspect(value, options),
+      inspect(value),
+      format('%s %o %O', value, value, value),
+      // as console.dir has it, and whoever wants to see more
+      inspect(value, { ...options, customInspect: false }),
+      inspect(value, { ...options, showHidden: false, getters: true }),
+    ]
+    // what has no JSON or text shows nothing by it
+    for (const show of [JSON.stringify, String, (all: unknown) => format('%j', all)]) {
+      try {
+        texts.push(show(value) ?? '')
+      } catch {}
     }
-    const seen = new Set<unknown>()
-    for (let at = value; at instanceof Error && !seen.has(at); at = at.cause) {
-      seen.add(at)
-      texts.push(at.message, String(at.stack), ...Object.values(at).map(String))
-    }
+    this.#walk(value, texts, new Set())
     this.#shown.push([where, texts.join('\n')])
+  }
+
+  /** Errors with all that hangs on them, as loggers do that know them by their properties. */
+  #walk(value: unknown, texts: string[], seen: Set<unknown>): void {
+    if (!(value instanceof Error) || seen.has(value)) return
+    seen.add(value)
+    Search.classes.add(value.constructor.name)
+    texts.push(String(value), value.message, value.stack ?? '')
+    for (const key of Reflect.ownKeys(value)) {
+      const held = (value as unknown as Record<PropertyKey, unknown>)[key]
+      texts.push(inspect(held, { depth: 12, showHidden: true }))
+      for (const one of Array.isArray(held) ? (held as unknown[]) : [held]) this.#walk(one, texts, seen)
+    }
   }
 
   /** What was shown and must not be, without showing it here. */
@@ -133,23 +156,18 @@ function listen(t: Test, search: Search): { heard: Set<string> } {
     search.show(`warning ${code}`, text)
     search.show(`warning ${code}`, options)
   }
-  const onLoad = (message: unknown): void => {
-    const { req: _, ...rest } = message as LoadMessage
-    heard.add(`load ${rest.outcome}`)
-    search.show('channel luggage-rack:session:load', rest)
+  // the request itself is node's, and shown elsewhere
+  const onMessage = (message: unknown, name: string | symbol): void => {
+    const { req: _, ...rest } = message as { req?: unknown; outcome?: string }
+    heard.add(`${String(name)} ${rest.outcome}`.replace(/^luggage-rack:(session:)?/, ''))
+    search.show(`channel ${String(name)}`, rest)
   }
-  const onCommit = (message: unknown): void => {
-    const { req: _, ...rest } = message as CommitMessage
-    heard.add(`commit ${rest.outcome}`)
-    search.show('channel luggage-rack:session:commit', rest)
-  }
-  sessionLoad.subscribe(onLoad)
-  sessionCommit.subscribe(onCommit)
+  const all = Object.values(channels)
+  for (const channel of all) channel.subscribe(onMessage)
   t.teardown(() => {
     methods.forEach((method, i) => (console[method] = before[i] as typeof console.log))
     process.emitWarning = emitWarning
-    sessionLoad.unsubscribe(onLoad)
-    sessionCommit.unsubscribe(onCommit)
+    for (const channel of all) channel.unsubscribe(onMessage)
   })
   return { heard }
 }
@@ -163,172 +181,200 @@ interface Data {
 
 /** Every layer over a store, with a page for each error that can be provoked. */
 function stackOn(store: SessionStore, search: Search, onStoreError: 'throw' | 'anonymous' = 'throw') {
-  return new Builder()
-    .use(requestId())
-    .use(
-      showExceptions({
-        details: true,
-        onError: (error) => search.show('an error of the stack', error),
-      }),
-    )
-    .use(lint())
-    .use(conditionalGet())
-    .use(forwarded({ trust: 'loopback' }))
-    .use(cookies({ secret: SECRET, legacy: true, retired: [{ keyDigest: 'SHA1' }] }))
-    .use(session<Data>({ store, owner: 'userId', onStoreError }))
-    .use(flash())
-    .use(form({ limit: 1000 }))
-    .use(methodOverride())
-    .use(csrf())
-    .run(async (req) => {
-      const { pathname } = new URL(req.url ?? '/', 'http://localhost')
-      const showAll = (when: string): void => {
-        // the headers of a request are node's own, and what the application reads of a hash is its data
-        const own = /^(headers|rawHeaders|headersDistinct|socket|client)$/
-        const added = Object.fromEntries(Object.entries(req).filter(([name]) => !own.test(name)))
-        search.show(`req ${when}`, added)
-        for (const name of ['session', 'cookies', 'flash', 'form', 'csrfToken', 'forwarded'] as const) {
-          search.show(`req.${name} ${when}`, req[name])
+  return (
+    new Builder()
+      .use(requestId())
+      .use(
+        showExceptions({
+          details: true,
+          onError: (error) => search.show('an error of the stack', error),
+        }),
+      )
+      // also those that are the client's fault, of which nobody else hears
+      .use((app) => async (req) => {
+        try {
+          return await app(req)
+        } catch (error) {
+          search.show('an error on its way', error)
+          throw error
         }
-        for (const name of ['signed', 'encrypted', 'permanent'] as const) {
-          search.show(`req.cookies.${name} ${when}`, req.cookies[name])
-        }
-        search.show(`req.session.options ${when}`, req.session.options)
-        // a visitor without a cookie: then node's own part holds nothing either
-        if (req.headers.cookie === undefined) search.show(`the whole req ${when}`, req)
-      }
-      showAll('before the session is loaded')
-      if (pathname === '/handle') Object.assign(req.session, { secretOfTheirs: PLANTED.data })
-      if (pathname === '/late') {
-        const late = req.session
-        const { cookies: jar } = req
-        const hash = await late
-        setImmediate(() => {
-          for (const write of [
-            () => (hash.secretOfTheirs = PLANTED.data),
-            () => late.reset(),
-            () => jar.set('planted', PLANTED['cookie value']),
-          ]) {
-            try {
-              write()
-              search.show('late', 'nothing was thrown')
-            } catch (error) {
-              search.show('a write after the commit', error)
-            }
+      })
+      .use(lint())
+      .use(conditionalGet())
+      .use(forwarded({ trust: 'loopback' }))
+      .use(cookies({ secret: SECRET, legacy: true, retired: [{ keyDigest: 'SHA1' }] }))
+      .use(session<Data>({ store, owner: 'userId', onStoreError }))
+      .use(flash())
+      .use(form({ limit: 1000 }))
+      .use(methodOverride())
+      .use(csrf())
+      .run(async (req) => {
+        const { pathname } = new URL(req.url ?? '/', 'http://localhost')
+        const showAll = (when: string): void => {
+          // the headers of a request are node's own, and what the application reads of a hash is its data
+          const own = /^(headers|rawHeaders|headersDistinct|socket|client)$/
+          const added = Object.fromEntries(Object.entries(req).filter(([name]) => !own.test(name)))
+          search.show(`req ${when}`, added)
+          for (const name of ['session', 'cookies', 'flash', 'form', 'csrfToken', 'forwarded'] as const) {
+            search.show(`req.${name} ${when}`, req[name])
           }
-        })
-        return [200, {}, 'late']
-      }
-      const hash = await req.session
-      const token = await req.csrfToken()
-      search.plant('CSRF token, masked', token)
-      search.plant('CSRF token', hash['_csrf_token'])
-      hash.userId ??= PLANTED.owner
-      hash.secretOfTheirs ??= PLANTED.data
-      hash.nested ??= { deep: [PLANTED.data] }
-      const notes = await req.flash
-      notes.notice = PLANTED.flash
-      req.flash.now.alert = PLANTED.flash
-      search.plant('public id', req.session.id)
-      showAll('when the session is loaded')
-      switch (pathname) {
-        case '/date':
-          hash.nested.deep = { text: PLANTED.data, when: new Date() }
-          break
-        case '/symbol':
-          hash.secretOfTheirs = Symbol(PLANTED.data)
-          break
-        case '/function':
-          hash.secretOfTheirs = { deep: [() => PLANTED.data] }
-          break
-        case '/bigint':
-          req.cookies.encrypted.set('planted', { text: PLANTED.data, big: 1n })
-          break
-        case '/half':
-          hash.secretOfTheirs = `${PLANTED.data}\u{D800}`
-          break
-        case '/cycle': {
-          const cycle: unknown[] = [PLANTED.data]
-          cycle.push(cycle)
-          hash.secretOfTheirs = cycle
-          break
+          for (const name of ['signed', 'encrypted', 'permanent'] as const) {
+            search.show(`req.cookies.${name} ${when}`, req.cookies[name])
+          }
+          search.show(`req.session.options ${when}`, req.session.options)
+          // a visitor without a cookie: then node's own part holds nothing either
+          if (req.headers.cookie === undefined) search.show(`the whole req ${when}`, req)
         }
-        case '/reserved':
-          hash['session_id'] = PLANTED.data
-          break
-        case '/flash':
-          notes.notice = { toString: () => PLANTED.flash, deep: Symbol(PLANTED.flash) } as never
-          break
-        case '/large':
-          hash.secretOfTheirs = PLANTED.data.repeat(1000)
-          break
-        case '/large-cookie':
-          req.cookies.signed.set('planted', PLANTED['cookie value'].repeat(1000))
-          break
-        case '/cookie-half':
-          req.cookies.set('planted', `${PLANTED['cookie value']}\u{D800}`)
-          break
-        case '/cookie-path':
-          req.cookies.set('planted', PLANTED['cookie value'], { path: 'a;b' })
-          break
-        case '/cookie-domain':
-          req.cookies.set('planted', PLANTED['cookie value'], { domain: 'a b' })
-          break
-        case '/cookie-secure':
-          req.cookies.set('planted', PLANTED['cookie value'], { secure: true })
-          break
-        case '/cookies':
-          req.cookies.set('plain', PLANTED['cookie value'])
-          req.cookies.signed.set('signed', PLANTED['cookie value'])
-          req.cookies.permanent.encrypted.set('encrypted', { text: PLANTED['cookie value'] })
-          showAll('when cookies are written')
-          break
-        case '/destroyed':
-          req.session.destroy()
-          hash.secretOfTheirs = PLANTED.data
-          break
-        case '/renew':
-          req.session.renew()
-          break
-        case '/reset':
-          search.show('the hash of reset()', Object.keys(req.session.reset()))
-          break
-        case '/expire':
-          hash.secretOfTheirs = 'another value'
-          req.session.options.expireAfter = -1
-          break
-        case '/form': {
-          const fields = await req.form()
-          return [200, {}, String(fields.size)]
+        showAll('before the session is loaded')
+        if (pathname === '/handle') Object.assign(req.session, { secretOfTheirs: PLANTED.data })
+        if (pathname === '/late') {
+          const late = req.session
+          const { cookies: jar } = req
+          const hash = await late
+          setImmediate(() => {
+            for (const write of [
+              () => (hash.secretOfTheirs = PLANTED.data),
+              () => late.reset(),
+              () => jar.set('planted', PLANTED['cookie value']),
+            ]) {
+              try {
+                write()
+                search.show('late', 'nothing was thrown')
+              } catch (error) {
+                search.show('a write after the commit', error)
+              }
+            }
+          })
+          return [200, {}, 'late']
         }
-        case '/response':
-          return [200, {}, { [PLANTED.data]: PLANTED.data }] as never
-        case '/header':
-          return [200, { 'x-planted': `${PLANTED.data}\n` }, '']
-        case '/set-cookie':
-          return [200, { 'set-cookie': `a=${PLANTED['cookie value']}; path=/; path=/` }, '']
-        case '/chunk':
-          return [200, {}, [{ text: PLANTED.data }]] as never
-        case '/public':
-          return [200, { 'cache-control': 'public' }, 'for all']
-        default:
-      }
-      return [200, {}, 'done']
-    })
+        const hash = await req.session
+        const token = await req.csrfToken()
+        search.plant('CSRF token, masked', token)
+        search.plant('CSRF token', hash['_csrf_token'])
+        hash.userId ??= PLANTED.owner
+        hash.secretOfTheirs ??= PLANTED.data
+        hash.nested ??= { deep: [PLANTED.data] }
+        const notes = await req.flash
+        notes.notice = PLANTED.flash
+        req.flash.now.alert = PLANTED.flash
+        search.plant('public id', req.session.id)
+        showAll('when the session is loaded')
+        switch (pathname) {
+          case '/date':
+            hash.nested.deep = { text: PLANTED.data, when: new Date() }
+            break
+          case '/symbol':
+            hash.secretOfTheirs = Symbol(PLANTED.data)
+            break
+          case '/function':
+            hash.secretOfTheirs = { deep: [() => PLANTED.data] }
+            break
+          case '/bigint':
+            req.cookies.encrypted.set('planted', { text: PLANTED.data, big: 1n })
+            break
+          case '/half':
+            hash.secretOfTheirs = `${PLANTED.data}\u{D800}`
+            break
+          case '/cycle': {
+            const cycle: unknown[] = [PLANTED.data]
+            cycle.push(cycle)
+            hash.secretOfTheirs = cycle
+            break
+          }
+          case '/reserved':
+            hash['session_id'] = PLANTED.data
+            break
+          case '/flash':
+            notes.notice = { toString: () => PLANTED.flash, deep: Symbol(PLANTED.flash) } as never
+            break
+          case '/large':
+            hash.secretOfTheirs = PLANTED.data.repeat(1000)
+            break
+          case '/large-cookie':
+            req.cookies.signed.set('planted', PLANTED['cookie value'].repeat(1000))
+            break
+          case '/cookie-half':
+            req.cookies.set('planted', `${PLANTED['cookie value']}\u{D800}`)
+            break
+          case '/cookie-path':
+            req.cookies.set('planted', PLANTED['cookie value'], { path: 'a;b' })
+            break
+          case '/cookie-domain':
+            req.cookies.set('planted', PLANTED['cookie value'], { domain: 'a b' })
+            break
+          case '/cookie-secure':
+            req.cookies.set('planted', PLANTED['cookie value'], { secure: true })
+            break
+          case '/cookies':
+            req.cookies.set('plain', PLANTED['cookie value'])
+            req.cookies.signed.set('signed', PLANTED['cookie value'])
+            req.cookies.permanent.encrypted.set('encrypted', { text: PLANTED['cookie value'] })
+            showAll('when cookies are written')
+            break
+          case '/destroyed':
+            req.session.destroy()
+            hash.secretOfTheirs = PLANTED.data
+            break
+          case '/renew':
+            req.session.renew()
+            break
+          case '/reset':
+            search.show('the hash of reset()', Object.keys(req.session.reset()))
+            break
+          case '/expire':
+            hash.secretOfTheirs = 'another value'
+            req.session.options.expireAfter = -1
+            break
+          case '/form': {
+            const fields = await req.form()
+            return [200, {}, String(fields.size)]
+          }
+          case '/response':
+            return [200, {}, { [PLANTED.data]: PLANTED.data }] as never
+          case '/header':
+            return [200, { 'x-planted': `${PLANTED.data}\n` }, '']
+          case '/set-cookie':
+            return [200, { 'set-cookie': `a=${PLANTED['cookie value']}; path=/; path=/` }, '']
+          case '/set-cookie-nameless':
+            return [200, { 'set-cookie': `${PLANTED['cookie value']}; path=/` }, '']
+          case '/set-cookie-prefixed':
+            return [200, { 'set-cookie': `__Host-a=${PLANTED['cookie value']}; path=/a` }, '']
+          case '/set-cookie-twice':
+            return [200, { 'set-cookie': [1, `a=${PLANTED['cookie value']}`] as never }, '']
+          case '/several':
+            throw new AggregateError([await failureOf(() => req.cookies.set('planted', 5 as never))], 'several')
+          case '/chunk':
+            return [200, {}, [{ text: PLANTED.data }]] as never
+          case '/public':
+            return [200, { 'cache-control': 'public' }, 'for all']
+          default:
+        }
+        return [200, {}, 'done']
+      })
+  )
 }
 
 const PAGES =
   '/ /cookies /date /symbol /function /bigint /half /cycle /reserved /flash /large /large-cookie /cookie-half ' +
-  '/cookie-path /cookie-domain /cookie-secure /handle /late /expire /response /header /set-cookie /chunk /public ' +
-  '/renew / /reset / /destroyed'
+  '/cookie-path /cookie-domain /cookie-secure /handle /late /expire /response /header /set-cookie ' +
+  '/set-cookie-nameless /set-cookie-prefixed /set-cookie-twice /several /chunk /public /renew / /reset / /destroyed'
 
 type Visitor = ReturnType<MockRequest['client']>
+
+async function failureOf(run: () => unknown): Promise<unknown> {
+  try {
+    await run()
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
 
 /** Asks for a page, and searches what a failure shows of it. */
 async function ask(visitor: Visitor, search: Search, method: string, path: string, init?: MockInit): Promise<void> {
   try {
-    const { status, body } = await visitor.request(method, path, init)
-    if (status >= 400) search.show(`the page of the error at ${path}`, body)
+    const { status, headers, body } = await visitor.request(method, path, init)
+    if (status >= 400) search.show(`the page of the error at ${path}`, [headers, body])
   } catch (error) {
     search.show(`the error at ${path}`, error)
   }
@@ -352,6 +398,7 @@ async function visit(app: ReturnType<typeof stackOn>, search: Search, url = 'htt
   await ask(visitor, search, 'POST', '/form', { json: { text: PLANTED['form field'] } })
   const own = { 'sec-fetch-site': 'same-origin' }
   await ask(visitor, search, 'POST', '/form', { body: fields, headers: own })
+  await ask(visitor, search, 'GET', '/date', { headers: { accept: 'text/html' } })
   await ask(visitor, search, 'POST', '/form', {
     body: `a=${PLANTED['form field'].repeat(200)}`,
     headers: { ...own, 'content-type': 'application/x-www-form-urlencoded' },
@@ -492,10 +539,157 @@ test('a Redis that refuses, or is gone, shows nothing of what it was asked', asy
     // oxlint-disable-next-line no-await-in-loop
     await ask(new MockRequest(stackOn(store, search)).client(), search, 'GET', '/')
   }
+  const bare = await startRedis(t, '--rename-command', 'EVALSHA', '')
+  const disabled = new RedisStore({ client: clientOf(t, bare) })
+  await ask(new MockRequest(stackOn(disabled, search)).client(), search, 'GET', '/')
   const stranger = new RedisStore({ url: `redis://:${PLANTED['store password']}@127.0.0.1:1`, deadline: 300 })
   t.teardown(() => stranger.close())
   await Promise.resolve(stranger.sessionsOf(1)).catch((error: unknown) => search.show('a wrong address', error))
   t.ok(heard.has('load failed'))
+  t.same(search.leaks(), [])
+})
+
+test('a store for express-session on a client that tells what it was asked, shows nothing of it', async (t) => {
+  const search = new Search()
+  listen(t, search)
+  const client = clientOf(t, await startRedis(t))
+  const store = new ExpressStore({
+    get: async (id) => JSON.parse((await client.get(id)) ?? 'null') as unknown,
+    set: async (id, value) => client.set(id, JSON.stringify(value)),
+    destroy: async (id) => client.del(id),
+  })
+  let told = 0
+  const failing: string[] = []
+  for (const onStoreError of ['throw', 'anonymous'] as const) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await client.config('SET', 'maxmemory', '0')
+    const visitor = new MockRequest(stackOn(store, search, onStoreError)).client()
+    // oxlint-disable-next-line no-await-in-loop
+    await ask(visitor, search, 'GET', '/')
+    // oxlint-disable-next-line no-await-in-loop
+    await client.config('SET', 'maxmemory', '1')
+    for (const page of ['/', '/renew', '/cookies', '/reset']) {
+      // oxlint-disable-next-line no-await-in-loop
+      const { status } = await visitor.get(page)
+      if (status === 500) failing.push(page)
+      told++
+    }
+  }
+  t.equal(told, 8)
+  t.ok(failing.includes('/renew'))
+  const raw = await client.set('key', PLANTED.data).catch((error: unknown) => error)
+  t.match(inspect(raw), PLANTED.data, 'as it comes, the error of the client shows it')
+  t.same(search.leaks(), [])
+})
+
+test('errors of stores that are late, locked, or have no room for a session show nothing of it', async (t) => {
+  const search = new Search()
+  listen(t, search)
+  const filename = newFile(t)
+  const sqlite = new SqliteStore({ filename, sweepEvery: 0, deadline: 0 })
+  const other = new Database(filename)
+  const cache = new MemcachedStore({ servers: (await memcached(t)).server })
+  t.teardown(() => {
+    sqlite.close()
+    other.close()
+    cache.close()
+  })
+  const late = new ExpressStore({ get() {}, set() {}, destroy() {} }, { deadline: 1 })
+  other.exec('BEGIN IMMEDIATE')
+  const sid = SessionId.generate()
+  search.plant('public id', sid.publicId)
+  const data = { text: PLANTED.data.repeat(100_000) }
+  const how = {
+    create: true,
+    changes: 'all',
+    createdAt: 0,
+    expiresAt: Date.now() + 1e6,
+    extend: false,
+    owner: PLANTED.owner,
+  } as const
+  for (const [store, code] of [
+    [sqlite, 'ERR_STORE_LOCKED'],
+    [cache, 'ERR_STORE_TOO_LARGE'],
+    [late, 'ERR_STORE_TIMEOUT'],
+  ] as const) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const error = await failureOf(() => store.writeSession({} as IncomingMessage, sid, data, how))
+    t.match(error, { code })
+    search.show(code, error)
+  }
+  t.same(search.leaks(), [])
+})
+
+test('what is printed where nobody listens to errors shows nothing either', async (t) => {
+  const search = new Search()
+  const { heard } = listen(t, search)
+  const stack = new Builder().use(cookies({ secret: SECRET })).use(session<Data>({ store: new MemoryStore() }))
+  const change = async (req: RequestOf<typeof stack>): Promise<void> => {
+    const hash = await req.session
+    hash.nested = { deep: [PLANTED.data] }
+    search.plant('public id', req.session.id)
+    // a change in place that is found at the commit
+    ;(hash.nested.deep as unknown[]).push(1n)
+  }
+  const listener = toListener(
+    stack.run(async (req) => {
+      if (req.url === '/chunk') return [200, {}, [{ text: PLANTED.data }]] as never
+      if (req.url === '/triple') return { text: PLANTED.data } as never
+      await change(req)
+      return [200, {}, PLANTED.data]
+    }),
+  )
+  const connected = toConnect(stack)
+  search.show('toConnect', connected)
+  const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    await change(req as RequestOf<typeof stack>)
+    res.setHeader('set-cookie', `a=${PLANTED['cookie value']}`)
+    res.end(PLANTED.data)
+  }
+  const server = createServer((req, res) => {
+    if (req.url !== '/connect') return listener(req, res)
+    connected(req, res, (error) => {
+      // nobody to pass it on to: then it is printed
+      if (error) throw error as Error
+      void answer(req, res)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise<void>((resolve) => server.close(() => resolve())))
+  const { port } = server.address() as AddressInfo
+  for (const path of ['/', '/chunk', '/triple', '/connect']) {
+    heard.clear()
+    // oxlint-disable-next-line no-await-in-loop -- each prints for itself
+    const { status, headers, body } = await askServer(port, path)
+    t.equal(status, 500)
+    search.show('the page of an error', [headers, body])
+    t.ok(heard.has('console.error'), path)
+  }
+  t.same(search.leaks(), [])
+})
+
+test('a form that breaks off, or was read by another, shows nothing of it', async (t) => {
+  const search = new Search()
+  listen(t, search)
+  let shown: () => void = () => {}
+  const isShown = new Promise<void>((resolve) => (shown = resolve))
+  const app = new Builder().use(form()).run(async (req) => {
+    if (req.url === '/taken') {
+      req.resume()
+      await once(req, 'end')
+    }
+    search.show(`the form of ${req.url}`, await failureOf(() => req.form()))
+    if (req.url === '/broken') shown()
+    return [200, {}, '']
+  })
+  const { port } = await serve(t, app)
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+  const body = `text=${PLANTED['form field']}`
+  await askServer(port, '/taken', { method: 'POST', headers, body })
+  const head = `POST /broken HTTP/1.1\r\nhost: x\r\ncontent-type: ${headers['content-type']}\r\ncontent-length: 900`
+  await askRaw(port, `${head}\r\n\r\n${body}`)
+  await isShown
+  t.equal(search.size, 2)
   t.same(search.leaks(), [])
 })
 
@@ -682,4 +876,13 @@ test('what holds a key or an id shows neither when it is inspected', async (t) =
     (error: unknown) => search.show('sessionFor', error),
   )
   t.same(search.leaks(), [])
+})
+
+test('every error that there is was among those that were searched', (t) => {
+  const all = Object.values(errors).map(({ name }) => name)
+  t.same(
+    all.filter((name) => name !== 'RackError' && !Search.classes.has(name)),
+    [],
+  )
+  t.end()
 })
