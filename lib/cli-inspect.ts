@@ -5,7 +5,7 @@ import { findCookie, type GivenCookie } from './cli-cookie-text.ts'
 import { findOpening, isIron, openCookie, type OpenedCookie, type Opening, type Refusal } from './cli-open-cookie.ts'
 import { inWords, isoTime, json, print } from './cli-output.ts'
 import { secretsIn } from './cli-secrets.ts'
-import { decodeSealed } from './cookie-jar.ts'
+import { decodeSealed } from './cookie-value.ts'
 import { SessionId } from './session-id.ts'
 
 const HELP = `Usage: luggage-rack inspect <cookie> [options]

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { parseCookie, stringifySetCookie, type Cookies, type SetCookie } from 'cookie'
+import { parseCookie, stringifySetCookie, type Cookies } from 'cookie'
 import type { RackResponse } from './app.ts'
 import {
   attributesOf,
@@ -9,6 +9,7 @@ import {
   type CookieOptions,
   type SameSite,
 } from './cookie-options.ts'
+import { decodeCookie, decodeSealed, isEncoded } from './cookie-value.ts'
 import { CookieOverflowError, InvalidOptionError, SecretMissingError, SessionCommittedError } from './errors.ts'
 import { getHeaderLines, withHeader } from './headers.ts'
 import { copyJson, equalJson, type JsonValue } from './json.ts'
@@ -96,7 +97,7 @@ export class RequestJar implements CookieJar {
   get(name: string): string | undefined {
     if (this.#written?.has(name)) return this.#written.get(name)
     const raw = this.#cookies()[name]
-    return raw === undefined ? undefined : decode(raw)
+    return raw === undefined ? undefined : decodeCookie(raw)
   }
 
   /** As `get`, for a value that has one spelling only. */
@@ -157,6 +158,7 @@ export class RequestJar implements CookieJar {
 
   /** As `set`, for what `check` has passed. */
   put(name: string, value: string, options: CookieOptions): void {
+    this.#mayWrite(name)
     const persists = options.expires !== undefined || options.maxAge !== undefined
     if (persists || this.written(name) || !isEncoded(this.#cookies()[name], value)) {
       this.#write(name, value, options, this.#sameSiteOf(options))
@@ -249,14 +251,12 @@ export class RequestJar implements CookieJar {
   }
 
   #write(name: string, value: string | undefined, options: CookieOptions, sameSite: SameSite | null): void {
-    const attributes = attributesOf(this.#req, options, sameSite)
-    const line = stringify(attributes, name, value ?? '')
+    const end = lineEndOf(this.#req, name, options, sameSite)
+    const line = `${name}=${refusing(name, () => encodeURIComponent(value ?? ''))}${end.text}`
     ;(this.#written ??= new Map()).set(name, value)
     this.#lines ??= new Map()
-    const { domain, path, partitioned } = attributes
-    // a browser tells cookies apart by these four (RFC 6265, section 5.3, and CHIPS)
-    const identity = `${name};${domain?.replace(/^\./, '').toLowerCase() ?? ''};${path};${partitioned}`
-    if (attributes.secure === true && value !== undefined && !this.#maySendSecure()) {
+    const { identity } = end
+    if (options.secure === true && value !== undefined && !this.#maySendSecure()) {
       this.#lines.delete(identity)
       warnOnce(
         'LUGGAGE_RACK_SECURE_COOKIE',
@@ -394,36 +394,37 @@ function shorten(key: string): string {
   return key.length > 50 ? `${key.slice(0, 50)}…` : key
 }
 
+/** What stands after the value in a Set-Cookie line. */
+interface LineEnd {
+  readonly name: string
+  readonly text: string
+  /** What a browser tells cookies apart by: name, domain, path and partitioned (RFC 6265, section 5.3, and CHIPS). */
+  readonly identity: string
+}
+
+/** The ends of lines whose options are the same, frozen object each time, as the session's are. */
+const fixedEnds = new WeakMap<CookieOptions, LineEnd>()
+
+/** @throws {InvalidOptionError} what only a hostile client calls a cookie, or a function gave a domain that is none */
+function lineEndOf(req: IncomingMessage, name: string, options: CookieOptions, sameSite: SameSite | null): LineEnd {
+  const known = fixedEnds.get(options)
+  if (known !== undefined && known.name === name) return known
+  const attributes = attributesOf(req, options, sameSite)
+  const { domain, path, partitioned } = attributes
+  const text = refusing(name, () => stringifySetCookie({ ...attributes, name, value: '' })).slice(name.length + 1)
+  const identity = `${name};${domain?.replace(/^\./, '').toLowerCase() ?? ''};${path};${partitioned}`
+  const end = { name, text, identity }
+  if (Object.isFrozen(options) && options.domain === domain && options.sameSite !== undefined) {
+    fixedEnds.set(options, end)
+  }
+  return end
+}
+
 /** @throws {InvalidOptionError} for half a surrogate pair, and for what only a hostile client calls a cookie */
-function stringify(attributes: Partial<SetCookie>, name: string, value: string): string {
+function refusing(name: string, write: () => string): string {
   try {
-    return stringifySetCookie(Object.assign(attributes, { name, value }))
+    return write()
   } catch {
     throw new InvalidOptionError(`The cookie ${JSON.stringify(name)} has a name or a value that no header can carry.`)
   }
-}
-
-/** Whether a value stands in a header as this text; most differ before the first escape. */
-function isEncoded(raw: string | undefined, value: string): boolean {
-  if (raw === undefined) return false
-  const escape = raw.indexOf('%')
-  return escape === -1 ? raw === value : value.startsWith(raw.slice(0, escape)) && decode(raw) === value
-}
-
-function decode(raw: string): string {
-  if (!raw.includes('%')) return raw
-  try {
-    return decodeURIComponent(raw)
-  } catch {
-    return raw
-  }
-}
-
-/**
- * The value of a sealed cookie as it stood in the header, decoded; `undefined` where some escapes are in capitals
- * and some are not. Whoever escapes does it in one way, and `%2b` is `%2B` to a decoder: a sealed value that was
- * tampered with must not open.
- */
-export function decodeSealed(raw: string): string | undefined {
-  return /%[\dA-F]?[a-f]/.test(raw) && /%[\da-f]?[A-F]/.test(raw) ? undefined : decode(raw)
 }

@@ -10,7 +10,8 @@ function member(path: string, key: string): string {
   return IDENTIFIER.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key)}]`
 }
 
-function put(object: object, key: string, value: unknown): void {
+/** Sets a member, whatever its name. */
+export function putJson(object: object, key: string, value: unknown): void {
   // a plain assignment of this key would change the prototype
   if (key === '__proto__') {
     Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
@@ -53,7 +54,7 @@ export function copyJson(value: unknown, path: string, ancestors: object[] = [])
     copy = {}
     for (const key of Object.keys(value)) {
       const inner = (value as Record<string, unknown>)[key]
-      if (inner !== undefined) put(copy, checkText(key, path), copyJson(inner, member(path, key), ancestors))
+      if (inner !== undefined) putJson(copy, checkText(key, path), copyJson(inner, member(path, key), ancestors))
     }
   }
   ancestors.pop()
@@ -86,7 +87,7 @@ export function cloneJson(value: JsonValue, nodes: object[]): JsonValue {
     return list
   }
   const object: { [key: string]: JsonValue } = {}
-  for (const key in value) put(object, key, cloneJson(value[key] as JsonValue, nodes))
+  for (const key in value) putJson(object, key, cloneJson(value[key] as JsonValue, nodes))
   nodes.push(object)
   return object
 }

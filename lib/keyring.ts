@@ -1,3 +1,4 @@
+import { decodeSealed } from './cookie-value.ts'
 import { InvalidOptionError, SecretMissingError, SecretTooShortError } from './errors.ts'
 import { KeyGenerator } from './key-generator.ts'
 import type { OpenedMessage, OpenOptions } from './message-codec.ts'
@@ -125,9 +126,16 @@ export class Keyring implements Sealer {
   }
 
   open(text: string, name: string, now: number): OpenedSeal | undefined {
+    // nothing that is sealed has one, and what is decoded twice would have two spellings
+    return text.includes('%') ? undefined : this.openRaw(text, name, now)
+  }
+
+  openRaw(raw: string, name: string, now: number): OpenedSeal | undefined {
     const cookies = this.#openedOf(name)
-    const known = cookies.get(text)
+    const known = cookies.get(raw)
     if (known !== undefined) return known.expiresAt !== undefined && known.expiresAt <= now ? undefined : known
+    const text = decodeSealed(raw)
+    if (text === undefined) return undefined
     const opened = this.openMessage('encrypted', text, { purpose: purposeOf(name), now })
     if (opened === undefined || typeof opened.value !== 'object' || opened.value === null) return undefined
     if (Array.isArray(opened.value)) return undefined
@@ -136,7 +144,7 @@ export class Keyring implements Sealer {
       expiresAt: opened.expiresAt,
       retired: opened.keyIndex > 0,
     }
-    cookies.set(text, seal)
+    cookies.set(raw, seal)
     return seal
   }
 

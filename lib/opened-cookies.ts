@@ -3,33 +3,50 @@ import type { OpenedSeal } from './session-store.ts'
 /** Characters of cookies that one of the two halves takes: some 19,000 cookies of a small session. */
 const HALF = 8 * 1024 * 1024
 
+/** Characters at a cookie's end by which it is found: they hold the tag of its seal, which no two have in common. */
+const TAIL = 40
+
+interface Opened {
+  readonly text: string
+  readonly seal: OpenedSeal
+}
+
 /**
  * Session cookies that were opened lately: what a text opens to is a pure function of it and of the
  * keys, so a visitor who comes back is not decrypted again. Whether it has ended is asked anew each time. Only
  * what was authenticated gets in, so nobody can fill it with what he made up.
  */
 export class OpenedCookies {
-  #recent = new Map<string, OpenedSeal>()
-  #older = new Map<string, OpenedSeal>()
+  #recent = new Map<string, Opened>()
+  #older = new Map<string, Opened>()
   #characters = 0
 
   get(text: string): OpenedSeal | undefined {
-    const opened = this.#recent.get(text)
-    if (opened !== undefined) return opened
-    const older = this.#older.get(text)
-    if (older !== undefined) this.set(text, older)
-    return older
+    // to hash the whole would cost more than the rest of the search
+    const tail = text.slice(-TAIL)
+    const opened = this.#recent.get(tail)
+    if (opened !== undefined && opened.text === text) return opened.seal
+    const older = this.#older.get(tail)
+    if (older === undefined || older.text !== text) return undefined
+    this.#put(tail, older)
+    return older.seal
   }
 
   /** Nobody may change what is kept: the session copies what it hands out. */
-  set(text: string, opened: OpenedSeal): void {
-    this.#characters += text.length
+  set(text: string, seal: OpenedSeal): void {
+    // a copy: a part of a header would keep all of it
+    const copy = Buffer.from(text, 'latin1').toString('latin1')
+    this.#put(copy.slice(-TAIL), { text: copy, seal })
+  }
+
+  #put(tail: string, opened: Opened): void {
+    this.#characters += opened.text.length
     if (this.#characters > HALF) {
       // cheaper than to keep them in the order of use; what is asked for again comes back
       this.#older = this.#recent
       this.#recent = new Map()
-      this.#characters = text.length
+      this.#characters = opened.text.length
     }
-    this.#recent.set(text, opened)
+    this.#recent.set(tail, opened)
   }
 }

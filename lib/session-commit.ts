@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from './app.ts'
 import type { CommitMessage, CommitOutcome } from './channels.ts'
-import { decodeSealed, type RequestJar } from './cookie-jar.ts'
+import type { RequestJar } from './cookie-jar.ts'
 import { PREFIXED, type CookieOptions } from './cookie-options.ts'
+import { decodeSealed } from './cookie-value.ts'
 import { CookieOverflowError, InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
 import type { PerRequest, RetiredCookie, SessionConfig, SessionRequestOptions } from './session-config.ts'
@@ -52,6 +53,9 @@ const LONGEST_IDLE = 100 * 366 * 24 * 3600
 
 /** How long a marker stands that was made for nothing else, in milliseconds: as long as any. */
 const GRAVE = 60_000
+
+/** The options of a request that are attributes of the cookie. */
+const ATTRIBUTES = ['path', 'domain', 'secure', 'httpOnly', 'sameSite', 'partitioned'] as const
 
 const CSRF_TOKEN = '_csrf_token'
 const EXPIRE_AFTER = '_expire_after'
@@ -444,8 +448,11 @@ export class SessionCommit {
 
   /** The cookie's attributes for this response. */
   #attributes(): CookieOptions {
-    const { cookie } = this.#config
+    const { cookie, fixed } = this.#config
     const { options } = this.#it
+    if (fixed && !ATTRIBUTES.some((name) => options[name] !== undefined)) {
+      return this.#secure() === true ? fixed.secure : fixed.insecure
+    }
     return {
       path: options.path ?? this.#resolve(cookie.path),
       domain: options.domain ?? (typeof cookie.domain === 'function' ? cookie.domain(this.#req) : cookie.domain),
@@ -486,7 +493,8 @@ export class SessionCommit {
     const { expireAfter } = this.#it.options
     if (expireAfter !== undefined) checkIdle(expireAfter)
     this.#checked = this.#attributes()
-    this.#jar.check(this.#config.key, this.#checked)
+    // those that are the same for all requests were checked when the stack was built
+    if (!Object.isFrozen(this.#checked)) this.#jar.check(this.#config.key, this.#checked)
     if (isSecure(this.#req)) return undefined
     const secure = this.#secure()
     if (secure === false) return undefined

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { CookieDomain, SameSite } from './cookie-options.ts'
+import type { CookieDomain, CookieOptions, SameSite } from './cookie-options.ts'
 import type { SessionStore } from './session-store.ts'
 
 /** A value, or a function of the request that gives it. */
@@ -69,6 +69,8 @@ export interface SessionConfig {
   readonly refreshEvery: number | undefined
   readonly maxLifetime: number
   readonly cookie: SessionCookieOptions
+  /** The cookie's attributes, where none is a function of the request: checked, and the same objects each time. */
+  readonly fixed: { readonly secure: CookieOptions; readonly insecure: CookieOptions } | undefined
   readonly retired: readonly (RetiredCookie & { readonly key: string })[]
   readonly owner: string | undefined
   readonly onStoreError: 'throw' | 'anonymous'

@@ -4,7 +4,8 @@ import { isPromise, type Awaitable, type RackResponse } from './app.ts'
 import { closeBody, guardBody } from './body.ts'
 import { makePrivate } from './cache-control.ts'
 import { sessionCommit, sessionLoad, type CommitMessage, type LoadMessage } from './channels.ts'
-import { decodeSealed, type RequestJar } from './cookie-jar.ts'
+import type { RequestJar } from './cookie-jar.ts'
+import { decodeSealed } from './cookie-value.ts'
 import {
   SessionCommittedError,
   SessionDestroyedError,
@@ -188,54 +189,65 @@ export class RequestSession {
     }
     this.#looked = true
     const cookies = candidatesOf(this.#config, this.#jar)
-    if (cookies.length === 0) {
-      this.#publishLoad('none')
-      this.#promise = Promise.resolve(this.#open(undefined).proxy)
-    } else {
+    try {
+      const found = this.#find(cookies, 0, contextOf(this.#config, this.#jar), undefined)
       // whoever asked for it hears of a failure, so there is none that nobody handles
-      this.#promise = this.#find(cookies)
+      this.#promise = isPromise(found)
+        ? Promise.resolve(found).catch((error: unknown) => this.#failed(error))
+        : Promise.resolve(found)
+    } catch (error) {
+      this.#promise = new Promise((resolve) => resolve(this.#failed(error)))
     }
     return this.#promise
   }
 
-  async #find(cookies: readonly Candidate[]): Promise<SessionData> {
-    const { store: own, onStoreError, maxLifetime } = this.#config
-    const context = contextOf(this.#config, this.#jar)
-    const refused = own.inCookie === true
-    let gone: LoadedSession | undefined
-    try {
-      for (const { raw, from } of cookies) {
-        const cookie = decodeSealed(raw)
-        if (cookie === undefined) continue
-        // whoever has signed out is not to be found in an older cookie
-        if (from && gone) break
-        this.#moves = false
-        const there = from ? { ...context, key: from.key } : context
-        const found = from?.store ? this.#findIn(from.store, cookie, there) : own.fromCookie(this.#req, cookie, there)
-        // oxlint-disable-next-line no-await-in-loop -- the second only if the first does not open
-        const record = isPromise(found) ? await found : found
-        if (!record || isOver(record, maxLifetime, context.now)) continue
+  /** The first of the cookies, from the `nth` on, that opens; at once, where the store answers at once. */
+  #find(
+    cookies: readonly Candidate[],
+    nth: number,
+    context: StoreContext,
+    gone: LoadedSession | undefined,
+  ): Awaitable<SessionData> {
+    const { store: own, maxLifetime } = this.#config
+    for (let i = nth; i < cookies.length; i++) {
+      const { raw, from } = cookies[i] as Candidate
+      const cookie = own.inCookie === true && !from ? raw : decodeSealed(raw)
+      if (cookie === undefined) continue
+      // whoever has signed out is not to be found in an older cookie
+      if (from && gone) break
+      this.#moves = false
+      const there = from ? { ...context, key: from.key } : context
+      const found = from?.store ? this.#findIn(from.store, cookie, there) : own.fromCookie(this.#req, cookie, there)
+      const take = (record: LoadedSession | undefined): Awaitable<SessionData> | undefined => {
+        if (!record || isOver(record, maxLifetime, context.now)) return undefined
         this.#cookie = cookie
         this.#from = from
-        if (record.gone !== true) {
-          this.#publishLoad('found')
-          this.#loadedAt = context.now
-          return this.#begin(record, record.data)
+        if (record.gone === true) {
+          gone ??= record
+          return undefined
         }
-        gone ??= record
+        this.#publishLoad('found')
+        this.#loadedAt = context.now
+        return this.#begin(record, record.data)
       }
-    } catch (error) {
-      this.#publishLoad('failed')
-      if (onStoreError === 'throw') throw error
-      if (this.#hash) return this.#hash.proxy
-      const unavailable = new SessionUnavailableError(error)
-      this.#unavailable = unavailable
-      const hash = this.#open(undefined)
-      hash.refuseWrites(() => unavailable)
-      return hash.proxy
+      if (isPromise(found)) return found.then((record) => take(record) ?? this.#find(cookies, i + 1, context, gone))
+      const hash = take(found)
+      if (hash !== undefined) return hash
     }
-    this.#publishLoad(gone ? 'gone' : refused ? 'refused' : 'unknown')
+    this.#publishLoad(cookies.length === 0 ? 'none' : gone ? 'gone' : own.inCookie === true ? 'refused' : 'unknown')
     return this.#begin(gone, undefined)
+  }
+
+  /** An empty hash, where the store's failure is to be one. @throws the store's error, where it is not */
+  #failed(error: unknown): SessionData {
+    this.#publishLoad('failed')
+    if (this.#config.onStoreError === 'throw') throw error
+    if (this.#hash) return this.#hash.proxy
+    const unavailable = new SessionUnavailableError(error)
+    this.#unavailable = unavailable
+    const hash = this.#open(undefined)
+    hash.refuseWrites(() => unavailable)
+    return hash.proxy
   }
 
   /** The session of a retired cookie that another store has, or that was brought over from there already. */

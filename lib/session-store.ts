@@ -13,6 +13,8 @@ export interface Sealer {
   seal(payload: SessionData, name: string, expiresAt: number): Awaitable<string>
   /** What a cookie value holds, or `undefined` where it was tampered with, is of another name, or has ended. */
   open(value: string, name: string, now: number): Awaitable<OpenedSeal | undefined>
+  /** The same of a value as it stood in the header, for a sealer that knows again what it opened lately. */
+  openRaw?(raw: string, name: string, now: number): Awaitable<OpenedSeal | undefined>
 }
 
 export interface OpenedSeal {
@@ -79,7 +81,10 @@ export interface SessionStore {
   readonly needs?: readonly string[]
   /** Whether it asks for a session's owner, so that `session({ owner })` must name the key. */
   readonly needsOwner?: boolean
-  /** Whether the cookie value is the session itself, and so changes with it. */
+  /**
+   * Whether the cookie value is the session itself, and so changes with it. Such a store is given the value as it stood
+   * in the header, escaped or not, so that it may know it again without decoding it.
+   */
   readonly inCookie?: boolean
   /** The session that a cookie value stands for; `undefined` where there is none. Rejects when it cannot tell. */
   fromCookie(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined>

@@ -1,7 +1,7 @@
 import { describe, type Middleware } from '../lib/app.ts'
 import { callInner } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
-import { checkCookie } from '../lib/cookie-options.ts'
+import { checkCookie, type CookieOptions } from '../lib/cookie-options.ts'
 import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
 import { checkIdle } from '../lib/session-commit.ts'
 import type { RetiredCookie, SessionConfig, SessionCookieOptions } from '../lib/session-config.ts'
@@ -111,6 +111,7 @@ function configOf(options: SessionOptions): SessionConfig {
     sameSite: fixed(sameSite),
     partitioned: fixed(partitioned),
   })
+  const cookie = { path, domain, secure, httpOnly, sameSite, partitioned }
   const older = retired.map((one: RetiredCookie) => ({ ...one, key: one.key ?? key }))
   for (const one of older) {
     checkCookie(one.key, { path: one.path ?? '/', domain: one.domain, secure: true, partitioned: one.partitioned })
@@ -121,10 +122,21 @@ function configOf(options: SessionOptions): SessionConfig {
     expireAfter: expireAfter === undefined ? undefined : expireAfter * 1000,
     refreshEvery: refreshEvery === undefined ? undefined : refreshEvery * 1000,
     maxLifetime: maxLifetime * 1000,
-    cookie: { path, domain, secure, httpOnly, sameSite, partitioned },
+    cookie,
+    fixed: fixedOf(cookie),
     retired: older,
     owner,
     onStoreError,
+  }
+}
+
+/** The attributes for a response over TLS, and for one that is not, where they are the same for all requests. */
+function fixedOf(cookie: SessionCookieOptions): SessionConfig['fixed'] {
+  if (Object.values(cookie).some((value) => typeof value === 'function' || Array.isArray(value))) return undefined
+  const attributes = cookie as CookieOptions
+  return {
+    secure: Object.freeze({ ...attributes, secure: true }),
+    insecure: Object.freeze({ ...attributes, secure: false }),
   }
 }
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import type { Awaitable } from '../lib/app.ts'
-import { InvalidOptionError, StoreFailedError } from '../lib/errors.ts'
+import { isPromise, type Awaitable } from '../lib/app.ts'
+import { InvalidOptionError, StoreCorruptError, StoreFailedError } from '../lib/errors.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { LoadedSession, SavedSession, SessionStore, StoreContext } from '../lib/session-store.ts'
@@ -150,33 +150,27 @@ export abstract class AbstractStore implements SessionStore {
   abstract deleteSession(req: IncomingMessage, sid: SessionId, options: DeleteOptions): Awaitable<void>
 
   /** @internal */
-  async fromCookie(req: IncomingMessage, cookie: string): Promise<LoadedSession | undefined> {
+  fromCookie(req: IncomingMessage, cookie: string): Awaitable<LoadedSession | undefined> {
     const sid = SessionId.parse(cookie)
-    const found = sid && (await this.findSession(req, sid))
-    if (!found) return undefined
-    const { data, createdAt, expiresAt, gone } = found
-    return { sid, data, createdAt, expiresAt, gone: gone === true }
+    if (sid === undefined) return undefined
+    const found = this.findSession(req, sid)
+    return isPromise(found) ? found.then((record) => loadedFrom(sid, record)) : loadedFrom(sid, found)
   }
 
   /** @internal */
-  async toCookie(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Promise<string | undefined> {
+  toCookie(req: IncomingMessage, session: SavedSession, { now }: StoreContext): Awaitable<string | undefined> {
     const { sid, replaces, create, data, changes, createdAt, expiresAt, extend, owner } = session
-    let written: boolean
+    let written: Awaitable<boolean>
     if (replaces) {
       const how = { create: true, changes, createdAt, expiresAt, extend, owner, markUntil: now + MARKER_LIFE }
-      written = await this.#renew(req, replaces, sid, how)
+      written = this.#renew(req, replaces, sid, how)
     } else if (!create && isEmpty(changes) && isTouchable(this)) {
-      written = await this.touchSession(req, sid, { expiresAt })
+      written = this.touchSession(req, sid, { expiresAt })
     } else {
       const how = { create, changes: create ? ('all' as const) : changes, createdAt, expiresAt, extend, owner }
-      written = await this.writeSession(req, sid, data, how)
+      written = this.writeSession(req, sid, data, how)
     }
-    if (typeof written !== 'boolean') {
-      throw new StoreFailedError(
-        'writeSession must tell whether it wrote: true, or false where there was nothing to update.',
-      )
-    }
-    return written ? sid.publicId : undefined
+    return isPromise(written) ? written.then((is) => idIf(is, sid)) : idIf(written, sid)
   }
 
   /** @internal */
@@ -208,6 +202,32 @@ export abstract class AbstractStore implements SessionStore {
     await this.deleteSession(req, from, { markUntil: options.markUntil, successor: to.privateId })
     return this.writeSession(req, to, merge(found.data, options.changes), { ...options, changes: 'all' })
   }
+}
+
+const NO_RECORD =
+  'findSession must give { data, createdAt, expiresAt }, data an object and the times in milliseconds, or undefined.'
+
+/** @throws {StoreCorruptError} what a store of somebody's own found is no record */
+function loadedFrom(sid: SessionId, found: StoredSession | undefined): LoadedSession | undefined {
+  if (!found) return undefined
+  if (!isRecord(found)) throw new StoreCorruptError(NO_RECORD)
+  const { data, createdAt, expiresAt, gone } = found
+  return { sid, data, createdAt, expiresAt, gone: gone === true }
+}
+
+/** Whether it is a record: a time that is none would never come, and the session never end. */
+function isRecord({ data, createdAt, expiresAt, gone }: StoredSession): boolean {
+  const isData = typeof data === 'object' && data !== null && !Array.isArray(data)
+  const isMarked = gone === undefined || typeof gone === 'boolean'
+  return isData && isMarked && Number.isFinite(createdAt) && Number.isFinite(expiresAt)
+}
+
+/** @throws {StoreFailedError} a store of somebody's own did not say whether it wrote */
+function idIf(written: boolean, sid: SessionId): string | undefined {
+  if (typeof written === 'boolean') return written ? sid.publicId : undefined
+  throw new StoreFailedError(
+    'writeSession must tell whether it wrote: true, or false where there was nothing to update.',
+  )
 }
 
 /** @throws {InvalidOptionError} */

@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from '../lib/app.ts'
 import { checkSize } from '../lib/cookie-jar.ts'
+import { decodeSealed } from '../lib/cookie-value.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
-import type { JsonValue } from '../lib/json.ts'
+import { putJson, type JsonValue } from '../lib/json.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type {
@@ -42,6 +43,9 @@ export interface CookieStoreOptions extends StoreOptions {
 const ID = 'session_id'
 const CREATED_AT = '_created_at'
 
+/** The end of the year 9999. */
+const LAST_MOMENT = 253402300799999
+
 /**
  * The session in the browser, encrypted: no infrastructure, and nothing on the server. So there is nothing to list and
  * nothing to revoke; of concurrent requests the last one wins, and no changes are merged; and whoever keeps an old
@@ -65,12 +69,16 @@ export class CookieStore implements SessionStore {
   }
 
   fromCookie(_req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined> {
-    const opened = (this.#sealer ?? context.sealer).open(cookie, context.key, context.now)
+    const { key, now } = context
+    const sealer = this.#sealer ?? context.sealer
+    const opened = sealer.openRaw ? sealer.openRaw(cookie, key, now) : openDecoded(sealer, cookie, key, now)
     return isPromise(opened) ? opened.then((seal) => this.#read(seal, context)) : this.#read(opened, context)
   }
 
   toCookie(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
-    const payload = { [ID]: session.sid.publicId, ...session.data, [CREATED_AT]: session.createdAt }
+    const payload: SessionData = { [ID]: session.sid.publicId }
+    for (const name in session.data) putJson(payload, name, session.data[name])
+    payload[CREATED_AT] = session.createdAt
     const sealed = (this.#sealer ?? context.sealer).seal(payload, context.key, session.expiresAt)
     const checked = (value: string): string => {
       checkSize(context.key, value, session.data)
@@ -92,18 +100,28 @@ export class CookieStore implements SessionStore {
     const session: LoadedSession = {
       sid: typeof id === 'string' && id !== '' ? new SessionId(id) : SessionId.generate(),
       data: createdAt === undefined ? withoutNull(payload) : payload,
-      createdAt: typeof createdAt === 'number' ? createdAt : 0,
+      createdAt: isTime(createdAt) ? createdAt : 0,
       expiresAt,
       retired,
     }
     const whose = owner === undefined ? undefined : payload[owner]
-    if (this.#revokedSince === undefined || whose === undefined) return session
+    if (this.#revokedSince === undefined || whose === undefined || whose === null) return session
     const since = this.#revokedSince(whose)
     const unlessRevoked = (time: number | Date | undefined): LoadedSession | undefined =>
       // what is no time refuses, too
       time === undefined || session.createdAt >= Number(time) ? session : undefined
     return isPromise(since) ? since.then(unlessRevoked) : unlessRevoked(since)
   }
+}
+
+function openDecoded(sealer: Sealer, raw: string, key: string, now: number): ReturnType<Sealer['open']> {
+  const text = decodeSealed(raw)
+  return text === undefined ? undefined : sealer.open(text, key, now)
+}
+
+/** Whether it is a moment that Rails' format can write; what is none counts as the oldest. */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value <= LAST_MOMENT
 }
 
 /** @throws {InvalidOptionError} what is given is no sealer, nor a list of them */

@@ -220,13 +220,13 @@ export class SqliteStore
     req: IncomingMessage,
     cookie: string,
     context?: StoreContext,
-  ): Promise<LoadedSession | undefined> {
+  ): Awaitable<LoadedSession | undefined> {
     if (context?.owner !== undefined) this.#ownerKeys.add(context.owner)
     return super.fromCookie(req, cookie)
   }
 
   /** @internal */
-  override toCookie(req: IncomingMessage, session: SavedSession, context: StoreContext): Promise<string | undefined> {
+  override toCookie(req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string | undefined> {
     if (context.owner !== undefined) this.#ownerKeys.add(context.owner)
     return super.toCookie(req, session, context)
   }

@@ -188,7 +188,7 @@ export function testStore(create: () => Awaitable<AbstractStore>, options: TestS
 
   const context = (): StoreContext => ({ key: '_session_id', now: now(), owner: undefined, sealer: new Keyring({}) })
 
-  const save = (store: AbstractStore, sid: SessionId, more: Partial<SavedSession>): Promise<string | undefined> =>
+  const save = async (store: AbstractStore, sid: SessionId, more: Partial<SavedSession>): Promise<string | undefined> =>
     store.toCookie(
       req,
       {

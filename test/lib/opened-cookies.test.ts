@@ -33,3 +33,14 @@ test('a cookie that was opened before is refused once it has ended, and under an
   const other = text.endsWith('A==') ? 'Q==' : 'A=='
   t.equal(keyring.open(text.slice(0, -3) + other, 'one', 500), undefined)
 })
+
+test('a cookie that ends as another one does is not taken for it', async (t) => {
+  const cookies = new OpenedCookies()
+  const end = '='.repeat(60)
+  cookies.set(`one${end}`, seal(1))
+  t.equal(cookies.get(`two${end}`), undefined)
+  cookies.set(`two${end}`, seal(2))
+  t.equal(cookies.get(`two${end}`)?.payload['n'], 2)
+  t.equal(cookies.get(`one${end}`), undefined)
+  t.equal(cookies.get(end), undefined)
+})

@@ -511,6 +511,8 @@ test('hostile JSON under our own seal is data or an empty session, and never an 
     ],
     'prototypes below': [`{${id},"a":{"__proto__":{"polluted":1}}}`, '{"a":{"__proto__":{"polluted":1}}}'],
     'a creation in a thousand years': [`{${id},"_created_at":1e14,"a":1}`, '{"a":1}'],
+    'a creation long before all time': [`{${id},"_created_at":-1e300,"a":1}`, '{"a":1}'],
+    'a creation and an idle time of ages': [`{${id},"_created_at":1e15,"_expire_after":1e15,"a":1}`, '{"a":1}'],
     'a creation that is none': [`{${id},"_created_at":{"valueOf":1},"a":1}`, '{"a":1}'],
     'a creation before all time': [`{${id},"_created_at":-1,"a":1}`, '{"a":1}'],
     'an idle time of ages': [`{${id},"_expire_after":1e300,"a":1}`, '{"a":1}'],
@@ -606,6 +608,25 @@ test('a store that answers falsely gives nobody more than what it holds under th
   t.equal(await read({ ...there, data: hostile }), '{"__proto__":{"polluted":1}}')
   t.equal(({} as Record<string, unknown>)['polluted'], undefined)
   t.same(errors, [])
+  for (const wrong of [
+    'text',
+    {},
+    { ...there, data: undefined },
+    { ...there, data: null },
+    { ...there, data: 'text' },
+    { ...there, data: ['a'] },
+    { ...there, expiresAt: undefined },
+    { ...there, expiresAt: NaN },
+    { ...there, expiresAt: '2001-01-01' },
+    { ...there, expiresAt: new Date(0) },
+    { ...there, createdAt: undefined },
+    { ...there, createdAt: '2001-01-01' },
+    { ...there, gone: 1 },
+  ]) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    t.match(await read(wrong), 'Internal Server Error', JSON.stringify(wrong))
+    t.match(errors.splice(0), [{ code: 'ERR_STORE_CORRUPT' }])
+  }
   t.equal(new Set(asked).size, 1)
   t.notMatch(asked[0], '0123456789abcdef0123456789abcdef')
 
