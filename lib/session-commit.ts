@@ -8,7 +8,7 @@ import { CookieOverflowError, InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
 import type { PerRequest, RetiredCookie, SessionConfig, SessionRequestOptions } from './session-config.ts'
 import { expiryOf, isDue } from './session-expiry.ts'
-import type { SessionChanges, SessionData, SessionHash } from './session-hash.ts'
+import { RESERVED_KEYS, type SessionChanges, type SessionData, type SessionHash } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
 import type { LoadedSession, SavedSession, SessionStore, StoreContext } from './session-store.ts'
 import { warnOnce } from './warning.ts'
@@ -177,6 +177,7 @@ export class SessionCommit {
     if (changed === undefined && !renews && isSealed && this.#isLate()) return this.#done('unchanged', 'none')
     const insecure = this.#insecure()
     if (insecure) return insecure
+    if (renews && this.#config.store.inCookie !== true) return this.#adoptAndRenew(record, changed, before, there)
     const changes = this.#withExpireAfter(record, changed)
     const data = this.#dataOf(record, changes)
     if (renews && this.#it.hash.unchanged(CSRF_TOKEN)) delete data[CSRF_TOKEN]
@@ -200,21 +201,57 @@ export class SessionCommit {
     if (!isThere && changes && this.#hasNewOwner(changes)) return this.#create('created', changes)
     let committed: Committed = { outcome: 'dropped', cookie: 'none', sid: undefined }
     if (isThere) committed = await this.#put(outcome, session)
-    if (committed.outcome === 'dropped' && !renews && this.#config.store.inCookie !== true) {
+    if (committed.outcome === 'dropped' && this.#config.store.inCookie !== true) {
       this.#sid = session.sid
       committed = await this.#put(outcome, { ...session, create: false, changes: changes ?? NO_CHANGES, extend: true })
     }
-    if (committed.outcome === 'dropped') return committed
+    if (committed.outcome !== 'dropped') await this.#forgetThere(before, cookie, there)
+    return committed
+  }
+
+  /**
+   * Under the id that every request gives it, and renewed from there, so that what other requests do at the same time
+   * goes with it, and whoever signs out finds it.
+   */
+  async #adoptAndRenew(
+    record: LoadedSession,
+    changed: SessionChanges | undefined,
+    before: SessionStore,
+    there: StoreContext,
+  ): Promise<Committed> {
+    const { now } = this.#context
+    const { cookie = '' } = this.#it
+    const found = before.inCookie === true || (await before.fromCookie(this.#req, cookie, there))
+    if (found === true || (found !== undefined && found.gone !== true)) {
+      const data = Object.assign(Object.create(null) as SessionData, record.data)
+      for (const key of RESERVED_KEYS) if (key !== EXPIRE_AFTER) delete data[key]
+      const createdAt = record.createdAt === 0 ? now : record.createdAt
+      const carried: SavedSession = {
+        sid: record.sid,
+        create: true,
+        data,
+        changes: { set: data, delete: [] },
+        createdAt,
+        expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
+        extend: false,
+        owner: this.#ownerOf(data),
+      }
+      await this.#config.store.toCookie(this.#req, carried, this.#context)
+      await this.#forgetThere(before, cookie, there)
+    }
+    return this.#renew(record, changed)
+  }
+
+  /** Removes from a retired store what was brought over. */
+  async #forgetThere(before: SessionStore, cookie: string, there: StoreContext): Promise<void> {
     try {
       await before.forgetCookie(this.#req, cookie, there)
-      if (renews) await this.#bury(SessionId.derive(there.key, cookie))
     } catch {
       warnOnce(
         'LUGGAGE_RACK_RETIRED_STORE',
         'A session was brought over from a retired store, which failed to remove it. It is there until it ends.',
       )
     }
-    return committed
   }
 
   /** Leaves a marker where another request may be about to bring a session over. */

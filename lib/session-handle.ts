@@ -260,6 +260,14 @@ export class RequestSession {
     }
     const found = await before.fromCookie(this.#req, cookie, there)
     this.#moves = true
+    if (store.inCookie !== true && (found === undefined || found.gone === true)) {
+      // another request may have brought it over meanwhile
+      const moved = await store.fromCookie(this.#req, sid.publicId, { ...there, key })
+      if (moved) {
+        this.#moves = false
+        return moved
+      }
+    }
     return found && { ...found, sid }
   }
 

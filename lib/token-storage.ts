@@ -3,6 +3,7 @@ import type { Awaitable } from './app.ts'
 import { generateToken, parseToken } from './authenticity-token.ts'
 import type { CookieJar } from './cookie-jar.ts'
 import { InvalidOptionError } from './errors.ts'
+import { isSecure } from './request.ts'
 import type { RequestSession } from './session-handle.ts'
 
 /** Where the token that a session's tokens are derived from is kept. */
@@ -65,10 +66,10 @@ const inCookie: KeptTokens = {
     await session
     return kept?.session_id === (session.id ?? null) ? kept.token : undefined
   },
-  set: async (_req, token, { session, cookies }) => {
+  set: async (req, token, { session, cookies }) => {
     await session
     const value = { token, session_id: session.id ?? null }
-    cookies?.encrypted.permanent.set(COOKIE, value, { httpOnly: true, sameSite: 'lax' })
+    cookies?.encrypted.permanent.set(COOKIE, value, { httpOnly: true, sameSite: 'lax', secure: isSecure(req) })
   },
-  delete: (_req, { cookies }) => cookies?.delete(COOKIE),
+  delete: (req, { cookies }) => cookies?.delete(COOKIE, { secure: isSecure(req) }),
 }

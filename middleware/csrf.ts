@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { describe, isPromise, type Awaitable, type Middleware, type RackResponse } from '../lib/app.ts'
 import { maskToken, parseToken, verifyToken } from '../lib/authenticity-token.ts'
 import { closeBody } from '../lib/body.ts'
-import { withVary } from '../lib/cache-control.ts'
+import { makePrivate, withVary } from '../lib/cache-control.ts'
 import { callInner } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
 import { CsrfError, InvalidOptionError } from '../lib/errors.ts'
@@ -162,15 +162,19 @@ export function csrf(
         return session === own.session ? own : { session, cookies: req.cookies }
       }
       let asked: Promise<Buffer> | undefined
+      let issued = false
       const csrfToken: CsrfToken = async (form) => {
+        issued = true
         // of two that are asked for together, neither is to overwrite the other's
         asked ??= tokenIn(storage, req, keepOf()).finally(() => (asked = undefined))
         const token = await asked
         if (form === undefined || !tokens) return maskToken(token)
         return maskToken(token, { path: actionPath(req, form.action), method: form.method ?? 'post' })
       }
-      if (skip?.(req) === true) return callInner(app, request, { csrfToken })
-      const call = (): Answer => callInner(app, request, { csrfToken }, (response) => checked(response, req))
+      // a page with a token is one visitor's, wherever the token is kept
+      const owned = (response: RackResponse): RackResponse => (issued ? makePrivate(response, true) : response)
+      if (skip?.(req) === true) return callInner(app, request, { csrfToken }, owned)
+      const call = (): Answer => callInner(app, request, { csrfToken }, (response) => checked(owned(response), req))
       const reason = judge(req, own)
       if (reason === undefined) return call()
       if (!isPromise(reason)) return refuse(reason, req, own, call)

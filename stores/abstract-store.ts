@@ -178,6 +178,8 @@ export abstract class AbstractStore implements SessionStore {
     let sid = SessionId.parse(cookie)
     // what was renewed elsewhere in the meantime is found through its marker
     for (let i = 0; sid && i < MAX_SUCCESSORS; i++) {
+      // a renewal that is under way may be about to create it: over a marker it creates nothing
+      if (i > 0) await this.writeSession(req, sid, {}, graveUntil(now, now + MARKER_LIFE))
       // asked before, for a store whose new marker replaces the old one; and after, for a renewal in between
       const before = await this.#successorOf(req, sid)
       await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
@@ -200,6 +202,9 @@ export abstract class AbstractStore implements SessionStore {
     const found = await this.findSession(req, from)
     if (!found || found.gone === true) return false
     await this.deleteSession(req, from, { markUntil: options.markUntil, successor: to.privateId })
+    // where another request removed or renewed it just before, the marker is that one's
+    const marker = await this.findSession(req, from)
+    if (marker?.gone === true && marker.successor !== to.privateId) return false
     return this.writeSession(req, to, merge(found.data, options.changes), { ...options, changes: 'all' })
   }
 }
@@ -229,6 +234,15 @@ function idIf(written: boolean, sid: SessionId): string | undefined {
     'writeSession must tell whether it wrote: true, or false where there was nothing to update.',
   )
 }
+
+const graveUntil = (now: number, expiresAt: number): WriteOptions => ({
+  create: true,
+  changes: 'all',
+  createdAt: now,
+  expiresAt,
+  extend: false,
+  owner: undefined,
+})
 
 /** @throws {InvalidOptionError} */
 export function checkTtl(ttl: number): number {

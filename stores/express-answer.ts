@@ -1,10 +1,8 @@
 import { isPromise } from '../lib/app.ts'
 import { InvalidOptionError, StoreCorruptError, StoreFailedError, StoreTimeoutError } from '../lib/errors.ts'
+import { checkDeadline, startDeadline } from './deadline.ts'
 import type { ExpressSessionStore } from './express-store.ts'
 import { redactError } from './redact-error.ts'
-
-/** Longest that a timer of Node can wait. */
-const MAX_DEADLINE = 2 ** 31 - 1
 
 /** @throws {InvalidOptionError} for what is no store of express-session's, or no time to wait for it */
 export function checkExpressStore(name: string, store: object, deadline: number): void {
@@ -13,9 +11,7 @@ export function checkExpressStore(name: string, store: object, deadline: number)
       throw new InvalidOptionError(`${name} takes a store for express-session, and this has no ${method}().`)
     }
   }
-  if (!(deadline > 0 && deadline <= MAX_DEADLINE)) {
-    throw new InvalidOptionError('deadline must be a number of milliseconds above 0.')
-  }
+  checkDeadline(deadline)
 }
 
 /**
@@ -31,11 +27,9 @@ export function askExpressStore(
   ask: (callback: (error?: unknown, answer?: unknown) => void) => unknown,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new StoreTimeoutError('The express-session store', deadline))
-    }, deadline)
+    const stop = startDeadline(deadline, () => reject(new StoreTimeoutError('The express-session store', deadline)))
     const fail = (failure: unknown): void => {
-      clearTimeout(timer)
+      stop()
       const error = redactError(failure)
       reject(
         error instanceof Error
@@ -45,7 +39,7 @@ export function askExpressStore(
     }
     const settle = (error: unknown, answer: unknown): void => {
       if (error) return fail(error)
-      clearTimeout(timer)
+      stop()
       resolve(answer)
     }
     try {

@@ -22,6 +22,7 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
+import { checkDeadline, startDeadline } from './deadline.ts'
 import { redactError } from './redact-error.ts'
 
 /** A client of `memjs` 1.3 or later, as far as it is used here. */
@@ -118,9 +119,7 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
     if (!PREFIX.test(prefix) || prefix.length > MAX_PREFIX) {
       throw new InvalidOptionError(`prefix must be up to ${MAX_PREFIX} visible ASCII characters, without spaces.`)
     }
-    if (!(deadline > 0 && deadline <= MAX_TIME)) {
-      throw new InvalidOptionError('deadline must be a number of milliseconds above 0.')
-    }
+    checkDeadline(deadline)
     if ((servers === undefined) === (client === undefined)) {
       throw new InvalidOptionError(
         "MemcachedStore takes servers or a client: new MemcachedStore({ servers: 'localhost:11211' }).",
@@ -290,19 +289,19 @@ export class MemcachedStore extends AbstractStore implements TouchableStore, Ren
   async #within<T>(end: number, key: string, ask: () => Promise<T>): Promise<T> {
     const left = end - performance.now()
     if (left <= 0) throw this.#late()
-    let timer: NodeJS.Timeout | undefined
+    let stop: (() => void) | undefined
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
+      stop = startDeadline(left, () => {
         reject(this.#late())
         this.#connection.drop(key)
-      }, left)
+      })
     })
     try {
       return await Promise.race([ask(), late])
     } catch (error) {
       throw error instanceof RackError ? error : failed(error)
     } finally {
-      clearTimeout(timer)
+      stop?.()
     }
   }
 

@@ -23,6 +23,7 @@ import {
   type TouchableStore,
   type WriteOptions,
 } from './abstract-store.ts'
+import { checkDeadline, startDeadline } from './deadline.ts'
 import { redactError } from './redact-error.ts'
 
 export interface RedisStoreOptions extends StoreOptions {
@@ -98,34 +99,15 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     if (url !== undefined && !/^rediss?:\/\//.test(url)) {
       throw new InvalidOptionError('url must begin with redis:// or rediss://. For a cluster, pass a client.')
     }
-    // beyond it a timer of Node would not wait at all
-    if (!(deadline > 0 && deadline < 2 ** 31)) {
-      throw new InvalidOptionError('deadline must be a number of milliseconds above 0, and below 25 days.')
-    }
     this.#isOwn = client === undefined
     this.#client = client ?? connect(url as string)
     this.#prefix = prefix
-    this.#deadline = deadline
+    this.#deadline = checkDeadline(deadline)
     this.#clock = options.clock ?? Date.now
   }
 
-  override async findSession(_req: IncomingMessage, sid: SessionId): Promise<StoredSession | undefined> {
-    const fields = await this.#within(this.#client.hgetall(this.#keyOf(sid.privateId)))
-    const { expires } = fields
-    if (expires === undefined) {
-      for (const _ in fields) throw corrupt()
-      return undefined
-    }
-    const expiresAt = numberOf(expires)
-    if (expiresAt <= this.#clock()) return undefined
-    const data = Object.create(null) as SessionData
-    if (fields['gone'] !== undefined) {
-      return { data, createdAt: 0, expiresAt, gone: true, successor: fields['successor'] }
-    }
-    for (const field in fields) {
-      if (field.charCodeAt(0) === COLON) data[field.slice(1)] = parse(fields[field] as string)
-    }
-    return { data, createdAt: numberOf(fields['created']), expiresAt, owner: fields['owner'] }
+  override findSession(_req: IncomingMessage, sid: SessionId): Promise<StoredSession | undefined> {
+    return this.#within(this.#client.hgetall(this.#keyOf(sid.privateId))).then((fields) => this.#read(fields))
   }
 
   override writeSession(
@@ -324,6 +306,25 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
     }
   }
 
+  /** @throws {StoreCorruptError} */
+  #read(fields: Readonly<Record<string, string>>): StoredSession | undefined {
+    const { expires } = fields
+    if (expires === undefined) {
+      for (const _ in fields) throw corrupt()
+      return undefined
+    }
+    const expiresAt = numberOf(expires)
+    if (expiresAt <= this.#clock()) return undefined
+    const data = Object.create(null) as SessionData
+    if (fields['gone'] !== undefined) {
+      return { data, createdAt: 0, expiresAt, gone: true, successor: fields['successor'] }
+    }
+    for (const field in fields) {
+      if (field.charCodeAt(0) === COLON) data[field.slice(1)] = parse(fields[field] as string)
+    }
+    return { data, createdAt: numberOf(fields['created']), expiresAt, owner: fields['owner'] }
+  }
+
   #keyOf(privateId: string): string {
     return this.#prefix + privateId
   }
@@ -412,15 +413,13 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   /** What comes too late is ignored. */
   #within<T>(command: Promise<T>, unknownScript?: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const late = (): void => reject(new StoreTimeoutError('Redis', this.#deadline))
-      // one turn more for what has come in: where this process was held up, the answer may be there
-      const timer = setTimeout(() => setImmediate(late), this.#deadline).unref()
+      const stop = startDeadline(this.#deadline, () => reject(new StoreTimeoutError('Redis', this.#deadline)))
       const settle = (value: T): void => {
-        clearTimeout(timer)
+        stop()
         resolve(value)
       }
       const fail = (error: unknown): void => {
-        clearTimeout(timer)
+        stop()
         reject(redactError(error))
       }
       command.then(settle, (error: unknown) => {

@@ -18,6 +18,7 @@ import {
 } from '../../lib/index.ts'
 import { Client, serve, type Answer, type Ask } from '../server.ts'
 import { SECRET } from '../session-app.ts'
+import { askTls, serveTls } from '../tls.ts'
 
 interface Data {
   user: number
@@ -429,6 +430,24 @@ test('CSRF-20 the token can be kept in a cookie of its own, sealed, hidden from 
   t.equal((await send(client, '/', signedIn)).status, 200)
   client.jar.delete('csrf_token')
   t.equal((await send(client, '/', signedIn)).status, 422)
+})
+
+test('a page with a token is kept by no shared cache, and over TLS the cookie of a token is secure', async (t) => {
+  const { client } = await site(t, { storage: 'cookie', skip: (req) => req.url === '/page?skipped' })
+  for (const path of ['/page', '/page', '/page?skipped']) {
+    const page = await client.get(path)
+    t.equal(page.headers['cache-control'], 'private', path)
+    t.match(page.headers.vary, /cookie/, path)
+  }
+  t.equal((await client.get('/')).headers['cache-control'], undefined)
+
+  const app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session())
+    .use(csrf({ storage: 'cookie' }))
+    .run(async (req) => [200, {}, await req.csrfToken()])
+  const { port } = await serveTls(t, app)
+  t.match((await askTls(port, '/')).cookies, [/^csrf_token=.+; HttpOnly; Secure; SameSite=Lax$/])
 })
 
 test('CSRF-20 a reset of the session deletes the cookie of the token', async (t) => {
