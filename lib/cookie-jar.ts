@@ -5,6 +5,7 @@ import {
   attributesOf,
   checkAttributes,
   checkCookie,
+  isFixed,
   PREFIXED,
   type CookieOptions,
   type SameSite,
@@ -396,27 +397,25 @@ function shorten(key: string): string {
 
 /** What stands after the value in a Set-Cookie line. */
 interface LineEnd {
-  readonly name: string
   readonly text: string
   /** What a browser tells cookies apart by: name, domain, path and partitioned (RFC 6265, section 5.3, and CHIPS). */
   readonly identity: string
 }
 
-/** The ends of lines whose options are the same, frozen object each time, as the session's are. */
+/** The ends of lines whose options are the same object each time, as the session's are. */
 const fixedEnds = new WeakMap<CookieOptions, LineEnd>()
 
 /** @throws {InvalidOptionError} what only a hostile client calls a cookie, or a function gave a domain that is none */
 function lineEndOf(req: IncomingMessage, name: string, options: CookieOptions, sameSite: SameSite | null): LineEnd {
   const known = fixedEnds.get(options)
-  if (known !== undefined && known.name === name) return known
+  if (known !== undefined) return known
   const attributes = attributesOf(req, options, sameSite)
   const { domain, path, partitioned } = attributes
   const text = refusing(name, () => stringifySetCookie({ ...attributes, name, value: '' })).slice(name.length + 1)
   const identity = `${name};${domain?.replace(/^\./, '').toLowerCase() ?? ''};${path};${partitioned}`
-  const end = { name, text, identity }
-  if (Object.isFrozen(options) && options.domain === domain && options.sameSite !== undefined) {
-    fixedEnds.set(options, end)
-  }
+  const end = { text, identity }
+  // not those whose domain depends on the host
+  if (isFixed(options) && options.domain === domain) fixedEnds.set(options, end)
   return end
 }
 

@@ -98,6 +98,20 @@ function isDomain(domain: unknown): boolean {
   return typeof domain === 'string' && domain.length <= 254 && DOMAIN.test(domain)
 }
 
+const fixed = new WeakSet<CookieOptions>()
+
+/** Options that were checked and never change, as those of a session whose cookie is the same for all requests. */
+export function fix(options: CookieOptions): CookieOptions {
+  const copy = Object.freeze({ ...options })
+  fixed.add(copy)
+  return copy
+}
+
+/** Whether they came out of `fix`; what an application froze itself may hold a date, or a getter. */
+export function isFixed(options: CookieOptions): boolean {
+  return fixed.has(options)
+}
+
 /** What is checked of a cookie. The session's `secure` is decided later. */
 export type CheckedOptions = Omit<CookieOptions, 'secure'> & { secure?: unknown }
 

@@ -5,6 +5,7 @@ import { InvalidOptionError, SecretTooShortError } from './errors.ts'
 import type { JsonValue } from './json.ts'
 import { decodeBase64 } from './message-metadata.ts'
 import { OpenedCookies } from './opened-cookies.ts'
+import { isDeeper, MAX_DEPTH } from './rails-json.ts'
 import { randomBytes } from './random-pool.ts'
 import type { SessionData } from './session-hash.ts'
 import type { OpenedSeal, Sealer } from './session-store.ts'
@@ -198,7 +199,8 @@ function isOver(expiresAt: number | undefined, now: number): boolean {
 async function unsealed(text: string, secret: string, rounds: number): Promise<SessionData | undefined> {
   try {
     const content = await unseal(text, secret, withRounds(rounds))
-    return isRecord(content) ? content : undefined
+    // with a level or two around it
+    return isRecord(content) && !isDeeper(content, MAX_DEPTH + 2) ? content : undefined
   } catch {
     return undefined
   }

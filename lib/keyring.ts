@@ -55,6 +55,9 @@ export const SALTS: Record<'encrypted' | 'signed' | 'legacyEncrypted' | 'legacyS
   legacySigned: 'signed encrypted cookie',
 }
 
+/** Base64 as `encodeURIComponent` and Rails escape it, or decoded. */
+const AS_WRITTEN = /^(?:(?:[\w-]|%2B|%2F|%3D)*|[\w+/=-]*)$/
+
 /** The keys of a stack, each derived once, on first use. */
 export class Keyring implements Sealer {
   readonly hasSecret: boolean
@@ -144,7 +147,8 @@ export class Keyring implements Sealer {
       expiresAt: opened.expiresAt,
       retired: opened.keyIndex > 0,
     }
-    cookies.set(raw, seal)
+    // as it is written, so that of one cookie there is one, however a visitor spells it
+    if (AS_WRITTEN.test(raw)) cookies.set(raw, seal)
     return seal
   }
 

@@ -11,6 +11,7 @@ import { chunksOf, closeBody, joinChunks, NOT_TEXT, takeResponse, type Chunks } 
 import { Builder } from './builder.ts'
 import { errorResponse, statusOf } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
+import { isHttp2 } from './request.ts'
 
 export interface ListenerOptions {
   /**
@@ -137,7 +138,7 @@ class Output {
 
   #writeHead(status: number, headers: OutgoingHttpHeaders): void {
     // node:http refuses control characters by itself; node:http2 leaves that to the peer
-    if (this.req.httpVersionMajor >= 2) {
+    if (isHttp2(this.req)) {
       for (const name in headers) {
         validateHeaderName(name)
         validateHeaderValue(name, headers[name] as string)
@@ -171,9 +172,9 @@ class Output {
     res.on('close', stop)
     res.on('error', stop)
     // a stream of HTTP/2 that the client ends with "no error" stays open for us
-    if (req.httpVersionMajor >= 2) req.on('aborted', leave)
+    if (isHttp2(req)) req.on('aborted', leave)
     // a response that waits behind others on its connection hears of its end only from the socket
-    const queue = req.httpVersionMajor < 2 && res.socket === null ? req.socket.setMaxListeners(0) : undefined
+    const queue = !isHttp2(req) && res.socket === null ? req.socket.setMaxListeners(0) : undefined
     queue?.on('close', leave)
     try {
       chunks = chunksOf(body)
@@ -214,7 +215,7 @@ function sendError(failure: unknown, req: IncomingMessage, res: ServerResponse):
   const [status, headers, body] = errorResponse(failure)
   // writeHead, where it refused a header, has kept those before it
   for (const name of res.getHeaderNames()) res.removeHeader(name)
-  if (req.httpVersionMajor < 2) {
+  if (!isHttp2(req)) {
     res.statusMessage = ''
     res.chunkedEncoding = false
   }
@@ -230,7 +231,7 @@ function abort(res: ServerResponse): void {
 }
 
 function isGone(req: IncomingMessage, res: ServerResponse): boolean {
-  if (req.httpVersionMajor >= 2) return (res as unknown as Http2ServerResponse).stream.closed
+  if (isHttp2(req)) return (res as unknown as Http2ServerResponse).stream.closed
   return res.destroyed || (res.socket === null && req.socket.destroyed)
 }
 

@@ -91,7 +91,7 @@ export function unwrap(
 // differs by a byte, and what is to be refused, takes the longer way.
 function unwrapCanonical(text: string, purpose: string | undefined, now: number): Unwrapped | undefined {
   const end = text.indexOf(expiryMark, messageStart.length)
-  if (end === -1) return undefined
+  if (end === -1 || !text.startsWith(messageStart)) return undefined
 
   let at = end + expiryMark.length
   let expiry = Infinity

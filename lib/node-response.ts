@@ -1,6 +1,7 @@
 import { validateHeaderName, validateHeaderValue, type ServerResponse } from 'node:http'
 import type { Http2ServerResponse } from 'node:http2'
 import type { RackHeaders } from './app.ts'
+import { isHttp2 } from './request.ts'
 
 /** What a node response says before its body. */
 export interface Head {
@@ -9,17 +10,13 @@ export interface Head {
   readonly headers: RackHeaders
 }
 
-export function isHttp2(res: ServerResponse): boolean {
-  return res.req.httpVersionMajor >= 2
-}
-
 export function isClosed(res: ServerResponse): boolean {
-  return isHttp2(res) ? (res as unknown as Http2ServerResponse).stream.closed : res.closed
+  return isHttp2(res.req) ? (res as unknown as Http2ServerResponse).stream.closed : res.closed
 }
 
 export function headOf(res: ServerResponse): Head {
   // of HTTP/2, which has no such thing, node warns
-  const message = isHttp2(res) ? undefined : res.statusMessage
+  const message = isHttp2(res.req) ? undefined : res.statusMessage
   return { status: res.statusCode, message, headers: headersOf(res) }
 }
 
@@ -47,7 +44,7 @@ export function changeHeaders(res: ServerResponse, from: RackHeaders, to: RackHe
   for (const name in from) if (!wanted.has(name)) res.removeHeader(name)
   for (const [lower, [name, value]] of wanted) {
     if (value === from[lower]) continue
-    if (isHttp2(res)) {
+    if (isHttp2(res.req)) {
       // node:http refuses control characters by itself
       validateHeaderName(name)
       validateHeaderValue(name, String(value))
@@ -82,7 +79,7 @@ const MASK = 'HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnect
 
 /** Makes a response look as if its head was sent. Gives back what ends that. */
 export function mask(res: ServerResponse): () => void {
-  if (!isHttp2(res)) {
+  if (!isHttp2(res.req)) {
     // node's own getters and setters go by this
     Object.assign(res, { _header: MASK })
     return () => {

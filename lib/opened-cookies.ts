@@ -40,7 +40,7 @@ export class OpenedCookies {
   }
 
   #put(tail: string, opened: Opened): void {
-    this.#characters += opened.text.length
+    this.#characters += opened.text.length - (this.#recent.get(tail)?.text.length ?? 0)
     if (this.#characters > HALF) {
       // cheaper than to keep them in the order of use; what is asked for again comes back
       this.#older = this.#recent

@@ -12,6 +12,11 @@ export interface Forwarded {
 
 type WithForwarded = IncomingMessage & { readonly forwarded?: Forwarded }
 
+/** Whether a request came through `node:http2`: a client of `node:http` may call itself HTTP/2, and node repeats it. */
+export function isHttp2(req: IncomingMessage): boolean {
+  return req.httpVersionMajor >= 2 && 'stream' in req
+}
+
 /** Whether the browser's connection is encrypted, a trusted proxy's word included. */
 export function isSecure(req: IncomingMessage): boolean {
   const { forwarded } = req as WithForwarded
@@ -71,7 +76,7 @@ function headerOf(req: IncomingMessage, name: string): string | undefined {
  */
 export function pathOf(req: IncomingMessage & { readonly scriptName?: string; readonly originalUrl?: string }): string {
   const path = (req.originalUrl ?? (req.scriptName ?? '') + (req.url ?? '/')).split('?', 1)[0] as string
-  return path.replace(/^https?:\/\/[^/]*/i, '')
+  return path.replace(/^[a-z][a-z\d+.-]*:\/\/[^/]*/i, '')
 }
 
 /**

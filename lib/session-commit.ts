@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from './app.ts'
 import type { CommitMessage, CommitOutcome } from './channels.ts'
 import type { RequestJar } from './cookie-jar.ts'
-import { PREFIXED, type CookieOptions } from './cookie-options.ts'
+import { isFixed, PREFIXED, type CookieOptions } from './cookie-options.ts'
 import { decodeSealed } from './cookie-value.ts'
 import { CookieOverflowError, InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
@@ -531,7 +531,7 @@ export class SessionCommit {
     if (expireAfter !== undefined) checkIdle(expireAfter)
     this.#checked = this.#attributes()
     // those that are the same for all requests were checked when the stack was built
-    if (!Object.isFrozen(this.#checked)) this.#jar.check(this.#config.key, this.#checked)
+    if (!isFixed(this.#checked)) this.#jar.check(this.#config.key, this.#checked)
     if (isSecure(this.#req)) return undefined
     const secure = this.#secure()
     if (secure === false) return undefined

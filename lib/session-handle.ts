@@ -211,7 +211,7 @@ export class RequestSession {
     const { store: own, maxLifetime } = this.#config
     for (let i = nth; i < cookies.length; i++) {
       const { raw, from } = cookies[i] as Candidate
-      const cookie = own.inCookie === true && !from ? raw : decodeSealed(raw)
+      const cookie = own.takesRaw === true && !from?.store ? raw : decodeSealed(raw)
       if (cookie === undefined) continue
       // whoever has signed out is not to be found in an older cookie
       if (from && gone) break
@@ -230,7 +230,8 @@ export class RequestSession {
         this.#loadedAt = context.now
         return this.#begin(record, record.data)
       }
-      if (isPromise(found)) return found.then((record) => take(record) ?? this.#find(cookies, i + 1, context, gone))
+      if (isPromise(found))
+        return Promise.resolve(found).then((record) => take(record) ?? this.#find(cookies, i + 1, context, gone))
       const hash = take(found)
       if (hash !== undefined) return hash
     }

@@ -27,7 +27,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
   readonly proxy: SessionData
   readonly #data: SessionData = Object.create(null) as SessionData
   /** Of each key that was written or handed out: what was loaded, `undefined` where there was nothing. */
-  readonly #before = new Map<string, JsonValue | undefined>()
+  #before: Map<string, JsonValue | undefined> | undefined
   /** Every loaded object that was handed out. */
   readonly #handedOut: object[] = []
   #refusal: (() => Error) | undefined
@@ -72,13 +72,13 @@ export class SessionHash implements ProxyHandler<SessionData> {
   /** Empties the hash and forgets what was loaded, so that whatever follows is new. */
   restart(): void {
     for (const key in this.#data) delete this.#data[key]
-    this.#before.clear()
+    this.#before = undefined
     this.#written = false
   }
 
   /** The value that a key had when the session was loaded, where it is still the same. */
   unchanged(key: string): boolean {
-    return !this.#before.has(key) || this.#before.get(key) === this.#data[key]
+    return this.#before?.has(key) !== true || this.#before.get(key) === this.#data[key]
   }
 
   /**
@@ -87,6 +87,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
    * @throws {SessionValueError} for a change in place that JSON cannot carry
    */
   changes(): SessionChanges | undefined {
+    if (this.#before === undefined) return undefined
     const set = Object.create(null) as SessionData
     const deleted: string[] = []
     let some = false
@@ -112,7 +113,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
     const data = Object.create(null) as SessionData
     for (const key in this.#data) {
       const changed = changes !== undefined && Object.hasOwn(changes.set, key)
-      data[key] = (changed ? changes.set[key] : (this.#before.get(key) ?? this.#data[key])) as JsonValue
+      data[key] = (changed ? changes.set[key] : (this.#before?.get(key) ?? this.#data[key])) as JsonValue
     }
     return data
   }
@@ -178,6 +179,7 @@ export class SessionHash implements ProxyHandler<SessionData> {
 
   #note(key: string): void {
     this.#written = true
+    this.#before ??= new Map()
     if (!this.#before.has(key)) this.#before.set(key, this.#data[key])
   }
 
@@ -191,13 +193,13 @@ export class SessionHash implements ProxyHandler<SessionData> {
     if (this.#frozen) {
       // one that was handed out before is frozen already
       if (Object.isFrozen(value)) return value
-    } else if (this.#before.has(key)) {
+    } else if (this.#before?.has(key) === true) {
       return value
     }
     const nodes = this.#frozen ? [] : this.#handedOut
     const copy = cloneJson(value, nodes)
     if (this.#frozen) for (const node of nodes) Object.freeze(node)
-    else this.#before.set(key, value)
+    else (this.#before ??= new Map()).set(key, value)
     this.#data[key] = copy
     return copy as object
   }

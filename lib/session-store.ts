@@ -81,11 +81,14 @@ export interface SessionStore {
   readonly needs?: readonly string[]
   /** Whether it asks for a session's owner, so that `session({ owner })` must name the key. */
   readonly needsOwner?: boolean
-  /**
-   * Whether the cookie value is the session itself, and so changes with it. Such a store is given the value as it stood
-   * in the header, escaped or not, so that it may know it again without decoding it.
-   */
+  /** Whether the cookie value is the session itself, and so changes with it. */
   readonly inCookie?: boolean
+  /**
+   * Whether it is given cookies as they stood in the header, and not decoded.
+   *
+   * @internal
+   */
+  readonly takesRaw?: boolean
   /** The session that a cookie value stands for; `undefined` where there is none. Rejects when it cannot tell. */
   fromCookie(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined>
   /** Saves, and gives the cookie value that stands for the session; `undefined`: it is gone, nothing was saved. */

@@ -16,11 +16,11 @@ import {
   headOf,
   invalidChunk,
   isClosed,
-  isHttp2,
   mask,
   setHeaders,
   type Head,
 } from './node-response.ts'
+import { isHttp2 } from './request.ts'
 
 /**
  * Makes a stack one middleware of Express, Connect, Polka or Fastify (`@fastify/middie`). The handlers below it answer
@@ -211,7 +211,7 @@ class HeldOutput {
     res.statusCode = checkStatus(status)
     if (typeof reason !== 'string') setHeaders(res, reason ?? headers)
     else {
-      if (!isHttp2(res)) res.statusMessage = reason
+      if (!isHttp2(res.req)) res.statusMessage = reason
       setHeaders(res, headers)
     }
     this.#hold('writeHead', [])
@@ -263,7 +263,7 @@ class HeldOutput {
     this.#unmask?.()
     this.#unmask = undefined
     res.statusCode = status
-    if (!isHttp2(res)) res.statusMessage = (status === givenStatus ? this.#message : undefined) ?? ''
+    if (!isHttp2(res.req)) res.statusMessage = (status === givenStatus ? this.#message : undefined) ?? ''
     if (headers !== given) changeHeaders(res, given, headers)
 
     let hasWritten = false
@@ -318,7 +318,7 @@ class HeldOutput {
     else {
       const { status, message, headers } = this.#before
       res.statusCode = status
-      if (!isHttp2(res)) res.statusMessage = message ?? ''
+      if (!isHttp2(res.req)) res.statusMessage = message ?? ''
       changeHeaders(res, headersOf(res), headers)
     }
 

@@ -34,7 +34,7 @@ export function locationOf(location: string): { host: string | undefined; prefix
  */
 function patternOf(prefix: string): RegExp {
   const path = prefix.replace(/[$()*+.?[\\\]^{|}]/g, '\\$&').replace(/\/+/g, '/+')
-  return new RegExp(`^(?:https?://[^/?#]*)?${path}${prefix === '' ? '' : '(?=[/?]|$)'}`)
+  return new RegExp(`^(?:[A-Za-z][A-Za-z\\d+.-]*://[^/?#]*)?${path}${prefix === '' ? '' : '(?=[/?]|$)'}`)
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   FormUnsupportedError,
   InvalidOptionError,
 } from '../lib/errors.ts'
+import { isHttp2 } from '../lib/request.ts'
 
 export interface FormOptions {
   /** Bytes that a form may have as it is sent. Default 102400 (100 KiB), as the body parsers of Express. */
@@ -92,12 +93,12 @@ function isForm(type: string | undefined): boolean {
 function hasBody(req: IncomingMessage): boolean {
   const length = req.headers['content-length']
   if (length !== undefined) return Number(length) !== 0
-  return req.httpVersionMajor >= 2 ? !streamOf(req).endAfterHeaders : req.headers['transfer-encoding'] !== undefined
+  return isHttp2(req) ? !streamOf(req).endAfterHeaders : req.headers['transfer-encoding'] !== undefined
 }
 
 /** Whether the end of the body will never come. */
 function isCut(req: IncomingMessage): boolean {
-  if (req.httpVersionMajor < 2) return req.destroyed && !req.readableEnded
+  if (!isHttp2(req)) return req.destroyed && !req.readableEnded
   // there, a body that is cut off ends like any other
   const { aborted, rstCode } = streamOf(req)
   return aborted || Boolean(rstCode)
@@ -114,7 +115,7 @@ function streamOf(req: IncomingMessage): ServerHttp2Stream {
 function read(req: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     // of a client that goes away after the answer, only the socket tells
-    const socket = req.httpVersionMajor < 2 ? req.socket : undefined
+    const socket = isHttp2(req) ? undefined : req.socket
     const chunks: (Buffer | string)[] = []
     let size = 0
     const settle = (): void => {

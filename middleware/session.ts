@@ -1,7 +1,7 @@
 import { describe, type Middleware } from '../lib/app.ts'
 import { callInner } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
-import { checkCookie, type CookieOptions } from '../lib/cookie-options.ts'
+import { checkCookie, fix, type CookieOptions } from '../lib/cookie-options.ts'
 import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
 import { checkIdle } from '../lib/session-commit.ts'
 import type { RetiredCookie, SessionConfig, SessionCookieOptions } from '../lib/session-config.ts'
@@ -135,8 +135,8 @@ function fixedOf(cookie: SessionCookieOptions): SessionConfig['fixed'] {
   if (Object.values(cookie).some((value) => typeof value === 'function' || Array.isArray(value))) return undefined
   const attributes = cookie as CookieOptions
   return {
-    secure: Object.freeze({ ...attributes, secure: true }),
-    insecure: Object.freeze({ ...attributes, secure: false }),
+    secure: fix({ ...attributes, secure: true }),
+    insecure: fix({ ...attributes, secure: false }),
   }
 }
 

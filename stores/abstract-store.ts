@@ -18,7 +18,7 @@ export interface StoredSession {
    * the id for an unknown one, and a cookie that it would be given does not replace the browser's newer one.
    */
   readonly gone?: boolean
-  /** Of a marker: the private id that the session was renewed to. */
+  /** Of a marker: the private id that the session was renewed to. A store that keeps markers must keep it with them. */
   readonly successor?: string | undefined
 }
 
@@ -154,7 +154,7 @@ export abstract class AbstractStore implements SessionStore {
     const sid = SessionId.parse(cookie)
     if (sid === undefined) return undefined
     const found = this.findSession(req, sid)
-    return isPromise(found) ? found.then((record) => loadedFrom(sid, record)) : loadedFrom(sid, found)
+    return isPromise(found) ? Promise.resolve(found).then((record) => loadedFrom(sid, record)) : loadedFrom(sid, found)
   }
 
   /** @internal */
@@ -170,7 +170,7 @@ export abstract class AbstractStore implements SessionStore {
       const how = { create, changes: create ? ('all' as const) : changes, createdAt, expiresAt, extend, owner }
       written = this.writeSession(req, sid, data, how)
     }
-    return isPromise(written) ? written.then((is) => idIf(is, sid)) : idIf(written, sid)
+    return isPromise(written) ? Promise.resolve(written).then((is) => idIf(is, sid)) : idIf(written, sid)
   }
 
   /** @internal */

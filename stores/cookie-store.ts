@@ -55,6 +55,7 @@ const LAST_MOMENT = 253402300799999
 export class CookieStore implements SessionStore {
   readonly ttl: number
   readonly inCookie = true
+  readonly takesRaw = true
   readonly needs: readonly string[]
   readonly needsOwner: boolean
   readonly #sealer: Sealer | undefined
@@ -72,7 +73,9 @@ export class CookieStore implements SessionStore {
     const { key, now } = context
     const sealer = this.#sealer ?? context.sealer
     const opened = sealer.openRaw ? sealer.openRaw(cookie, key, now) : openDecoded(sealer, cookie, key, now)
-    return isPromise(opened) ? opened.then((seal) => this.#read(seal, context)) : this.#read(opened, context)
+    return isPromise(opened)
+      ? Promise.resolve(opened).then((seal) => this.#read(seal, context))
+      : this.#read(opened, context)
   }
 
   toCookie(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
@@ -84,7 +87,7 @@ export class CookieStore implements SessionStore {
       checkSize(context.key, value, session.data)
       return value
     }
-    return isPromise(sealed) ? sealed.then(checked) : checked(sealed)
+    return isPromise(sealed) ? Promise.resolve(sealed).then(checked) : checked(sealed)
   }
 
   /** There is nothing to remove: the browser is told to forget the cookie. */
@@ -110,7 +113,7 @@ export class CookieStore implements SessionStore {
     const unlessRevoked = (time: number | Date | undefined): LoadedSession | undefined =>
       // what is no time refuses, too
       time === undefined || session.createdAt >= Number(time) ? session : undefined
-    return isPromise(since) ? since.then(unlessRevoked) : unlessRevoked(since)
+    return isPromise(since) ? Promise.resolve(since).then(unlessRevoked) : unlessRevoked(since)
   }
 }
 

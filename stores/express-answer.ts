@@ -30,11 +30,12 @@ export function askExpressStore(
     const stop = startDeadline(deadline, () => reject(new StoreTimeoutError('The express-session store', deadline)))
     const fail = (failure: unknown): void => {
       stop()
-      const error = redactError(failure)
+      // what is no error may be anything, data too
+      const isError = failure instanceof Error
       reject(
-        error instanceof Error
-          ? error
-          : new StoreFailedError('The express-session store failed. See the cause.', error),
+        isError
+          ? redactError(failure)
+          : new StoreFailedError(`The express-session store failed with ${nameOf(failure)}.`),
       )
     }
     const settle = (error: unknown, answer: unknown): void => {
@@ -50,6 +51,10 @@ export function askExpressStore(
       fail(error)
     }
   })
+}
+
+function nameOf(failure: unknown): string {
+  return typeof failure === 'object' ? 'an object that is no error' : `a ${typeof failure}`
 }
 
 /** What the store has under an id, if anything. @throws {StoreCorruptError} and whatever the store calls back with */

@@ -1,8 +1,8 @@
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import * as fc from 'fast-check'
 import multer from 'multer'
-import { test, type Test } from 'tap'
+import tap, { test, type Test } from 'tap'
 import {
   Builder,
   conditionalGet,
@@ -29,6 +29,9 @@ const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
 
 /** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
 const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
+
+// tap's own half a minute is for the default
+tap.setTimeout(30_000 + RUNS * 60)
 
 const LIMIT = 1024
 
@@ -64,7 +67,7 @@ const app = new Builder()
     return [200, { 'content-type': 'text/plain', 'x-host': String(req.forwarded.host.length) }, body]
   })
 
-async function start(t: Test, target: App): Promise<{ port: number; errors: unknown[] }> {
+async function start(t: Test, target: App): Promise<{ port: number; errors: unknown[]; server: Server }> {
   const errors: unknown[] = []
   // node refuses heads of over 16 KiB by itself; here they are to reach the layers
   const server = createServer(
@@ -77,7 +80,7 @@ async function start(t: Test, target: App): Promise<{ port: number; errors: unkn
     server.closeAllConnections()
     return new Promise<void>((resolve) => server.close(() => resolve()))
   })
-  return { port: (server.address() as AddressInfo).port, errors }
+  return { port: (server.address() as AddressInfo).port, errors, server }
 }
 
 interface Raw {
@@ -359,4 +362,124 @@ test('whatever an app puts into a header, a cookie or a flash, no head is split'
   })
   await fc.assert(run, { numRuns: RUNS, ...SEED })
   t.ok(good > 0 && errors.length > 0, 'some could be sent, and some were refused')
+})
+
+const GET = 'GET / HTTP/1.1\r\nHost: localhost\r\n'
+const POST = `POST / HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\nContent-Type: ${FORM}\r\n`
+
+const chunkSize = fc.constantFrom(
+  '3',
+  '03',
+  '3;a=b',
+  '3;a="',
+  '3 ',
+  ' 3',
+  '0x3',
+  '-3',
+  '+3',
+  'g',
+  '',
+  '4',
+  '2',
+  '0',
+  'FFFFFFFFFFFFFFFFF',
+)
+const chunked = fc
+  .tuple(
+    fc.array(chunkSize, { maxLength: 3 }),
+    fc.constantFrom('\r\n', '\n', '\r', ''),
+    fc.constantFrom('0\r\n\r\n', '0\r\nX: y\r\n\r\n', '0\r\n', ''),
+  )
+  .map(
+    ([sizes, end, last]) =>
+      `${POST}Transfer-Encoding: chunked\r\n\r\n${sizes.map((size) => `${size}\r\na=b${end}`).join('')}${last}`,
+  )
+
+/** One request, as it should not be, or as it seldom is. */
+const request = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(`${GET}\r\n`, `${POST}Content-Length: 3\r\n\r\na=b`) },
+  { weight: 4, arbitrary: chunked },
+  {
+    weight: 4,
+    arbitrary: fc.constantFrom(
+      // lengths that are told twice, or in a way that others may read otherwise (RFC 9112, section 6.3)
+      `${POST}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${GET}\r\n`,
+      `${POST}Content-Length: 3\r\nContent-Length: 5\r\n\r\na=bGET`,
+      `${POST}Content-Length: 3, 3\r\n\r\na=b`,
+      `${POST}Content-Length: +3\r\n\r\na=b`,
+      `${POST}Transfer-Encoding: chunked, identity\r\n\r\n3\r\na=b\r\n0\r\n\r\n`,
+      `${POST}Transfer-Encoding: xchunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n`,
+      `${POST}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n`,
+      `${POST}Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n`,
+      // lines that go on in the next one, and ends of lines that are none
+      `${GET}Cookie: a=b;\r\n c=d\r\n\r\n`,
+      `${GET}X: a\r\n\tb\r\n\r\n`,
+      `${GET} X: a\r\n\r\n`,
+      `${GET}X: a\nY: b\r\n\r\n`,
+      `${GET}X: a\rY: b\r\n\r\n`,
+      `${GET}X: a\0b\r\n\r\n`,
+      'GET /\r\nX: y HTTP/1.1\r\nHost: localhost\r\n\r\n',
+      'GET / HTTP/1.1\r\nHost: localhost\r\nHost: other\r\n\r\n',
+      'GET /\n\n',
+      // what asks for more than an answer
+      `${GET}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x01a`,
+      `${GET}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n`,
+      'CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\nGET / HTTP/1.1\r\n\r\n',
+      `${POST}Expect: 100-continue\r\nContent-Length: 3\r\n\r\na=b`,
+      `${POST}Expect: 200-ok\r\nContent-Length: 3\r\n\r\na=b`,
+      `${GET}Connection: close\r\n\r\n`,
+      'GET / HTTP/1.0\r\n\r\n',
+      // node:http takes these for what they say they are
+      'GET / HTTP/2.0\r\nHost: h\r\n\r\n',
+      'POST /form HTTP/2.0\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=b',
+      'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+      '\x16\x03\x01\x02\0',
+    ),
+  },
+  // heads about as large as the server takes them
+  {
+    weight: 1,
+    arbitrary: fc.integer({ min: -120, max: 20 }).map((more) => `${GET}X: ${'x'.repeat(1024 * 1024 + more)}\r\n\r\n`),
+  },
+  { weight: 1, arbitrary: bytes },
+)
+
+test('requests that follow one another on a connection, cut off or half closed, leave nothing behind', async (t) => {
+  const { port, errors, server } = await start(t, app)
+  const connections = (): Promise<number> =>
+    new Promise((resolve) => server.getConnections((_, count) => setImmediate(resolve, count)))
+  let answers = 0
+  const ending = fc.constantFrom('half closed' as const, 'destroyed' as const, 'cut off' as const)
+  const run = fc.asyncProperty(
+    fc.array(request, { minLength: 1, maxLength: 5 }),
+    ending,
+    fc.nat(),
+    async (list, how, at) => {
+      const all = Buffer.from(list.join(''), 'latin1')
+      const sent = how === 'cut off' ? all.subarray(0, at % all.length) : all
+      if (how === 'destroyed') {
+        await new Promise<void>((resolve) => {
+          const socket = connect(port, '127.0.0.1', () => socket.write(sent, () => socket.destroy()))
+          socket.on('error', () => {})
+          socket.on('close', () => resolve())
+        })
+      } else {
+        const answer = await send(port, sent)
+        const text = answer ? `${answer.head}\r\n\r\n${answer.body}` : ''
+        for (const [, status] of text.matchAll(/HTTP\/1\.1 (\d{3})/g)) {
+          if (Number(status) >= 500) throw new Error(`answered ${text}`)
+          answers++
+        }
+      }
+      const began = performance.now()
+      // oxlint-disable-next-line no-await-in-loop -- until the ends of the sockets have come in
+      while ((await connections()) > 0)
+        if (performance.now() - began > TOO_LONG) throw new Error('a connection is left')
+      const own = errors.splice(0).filter((error) => statusOf(error) === 500)
+      if (own.length > 0) throw own[0] as Error
+    },
+  )
+  await fc.assert(run, { numRuns: RUNS, ...SEED })
+  t.ok(answers > RUNS / 2, `${answers} answers`)
+  await works(t, port)
 })

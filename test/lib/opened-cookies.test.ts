@@ -44,3 +44,30 @@ test('a cookie that ends as another one does is not taken for it', async (t) => 
   t.equal(cookies.get(`one${end}`), undefined)
   t.equal(cookies.get(end), undefined)
 })
+
+test('a cookie opens however it is escaped, and is kept as it is written alone', async (t) => {
+  const keyring = new Keyring({ secret: SECRET })
+  const text = keyring.seal({ a: 1 }, 'one', 1000)
+  const raw = encodeURIComponent(text)
+  const escape = (one: string): string => `%${one.charCodeAt(0).toString(16).toUpperCase()}`
+  t.equal(keyring.openRaw(raw, 'one', 500), keyring.openRaw(raw, 'one', 500), 'opened once')
+  for (const other of [
+    text.replaceAll(/./g, escape),
+    raw.replaceAll('%3D', '='),
+    raw.replaceAll(/%../g, (one) => one.toLowerCase()),
+  ]) {
+    const opened = keyring.openRaw(other, 'one', 500)
+    t.same(opened?.payload, { a: 1 })
+    t.not(keyring.openRaw(other, 'one', 500), opened, 'and opened anew each time')
+  }
+  t.equal(keyring.openRaw(raw.replaceAll('%', '%25'), 'one', 500), undefined)
+  t.equal(keyring.open(raw, 'one', 500), undefined, 'a value that is decoded already has no escapes')
+})
+
+test('one cookie that comes again and again takes the place of no other', async (t) => {
+  const cookies = new OpenedCookies()
+  cookies.set('other', seal(0))
+  const end = '='.repeat(60)
+  for (let i = 0; i < 100; i++) cookies.set(`${String(i).padStart(1024 * 1024, '.')}${end}`, seal(i))
+  t.equal(cookies.get('other')?.payload['n'], 0)
+})

@@ -126,7 +126,7 @@ test('flash() and csrf() look at the session where a page asks them to', async (
   const client = new Client((await serve(t, app)).port)
   t.same(said(await client.get('/')), ['Sec-Fetch-Site', 'public'])
   t.same(said(await client.get('/flash')), ['Sec-Fetch-Site, cookie', undefined])
-  t.same(said(await client.get('/token')), ['Sec-Fetch-Site, cookie', 'private'])
+  t.same(said(await client.get('/token')), ['cookie, Sec-Fetch-Site', 'private'])
   t.same(said(await client.get('/flash')), ['Sec-Fetch-Site, cookie', 'private'])
   t.same(said(await client.get('/')), ['Sec-Fetch-Site', 'public'])
 })

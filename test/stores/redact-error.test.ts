@@ -51,8 +51,37 @@ test('a message that quotes is cut, in the stack too', (t) => {
   t.end()
 })
 
-test('what cannot be taken off does not hide the error', (t) => {
-  const frozen = Object.freeze(Object.assign(new Error('frozen, originalMaxAge'), { command: [DATA] }))
-  t.equal(redactError(frozen), frozen)
+test('an error from which it cannot be taken off is replaced', (t) => {
+  const command = { command: [DATA] }
+  const errors = [
+    Object.freeze(Object.assign(new Error('frozen'), command)),
+    Object.freeze(new Error(`originalMaxAge ${DATA}`)),
+    Object.defineProperty(new Error('x'), 'command', { value: DATA }),
+    Object.assign(new Error('x'), { cause: Object.freeze({ ...command }) }),
+    Object.defineProperty(new Error('x'), 'cause', {
+      get: () => {
+        throw new Error(DATA)
+      },
+    }),
+    new Proxy(new Error(DATA), {
+      ownKeys: () => {
+        throw new Error(DATA)
+      },
+    }),
+  ]
+  for (const error of errors) {
+    const shown = redactError(error)
+    t.ok(shown instanceof Error)
+    t.notMatch(inspect(shown, { depth: null, showHidden: true }), DATA)
+  }
+  t.end()
+})
+
+test('a cause, a code or a stack that holds data is taken off as well', (t) => {
+  const error = Object.assign(new Error(DATA), { cause: DATA, code: { key: DATA }, errors: new Map([[1, DATA]]) })
+  error.message = 'another'
+  t.equal(redactError(error), error)
+  t.notMatch(inspect(error, { depth: null, showHidden: true }), DATA)
+  t.match(error.stack, /^Error: another\n {4}at /)
   t.end()
 })
