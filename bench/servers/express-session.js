@@ -1,0 +1,4 @@
+import session from 'express-session'
+import { serveOn } from './express-session-options.js'
+
+await serveOn(new session.MemoryStore())

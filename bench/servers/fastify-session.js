@@ -1,0 +1,3 @@
+import { serveOn } from './fastify-session-options.js'
+
+await serveOn()

@@ -1,0 +1,3 @@
+import { serveWith } from './h3-pages.js'
+
+await serveWith()
