@@ -1,7 +1,7 @@
 // Does a server do the work that is to be timed? Whoever does not is left out of the figures.
-import { cookieOf, eachOf, FIRST_VISIT, page, signIn, visit } from './visit.js'
+import { cookieOf, eachOf, FIRST_VISIT, page, signIn, visit } from './load/visit.js'
 
-/** @typedef {import('./visit.js').Answer} Answer */
+/** @typedef {import('./load/visit.js').Answer} Answer */
 /** @typedef {import('./peers.js').Row} Row */
 /** See peers.js. @typedef {{ inCookie: boolean, resealsOnRead: boolean }} Kept */
 

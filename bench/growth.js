@@ -3,7 +3,7 @@
 //   node growth.js [--only size,keys,layers,secrets,rows,processes] [--quick] [--json results/growth.json]
 //
 // CPU time of the server process a request, over HTTP, beside bare node:http that sends the same bytes. All points of a
-// line are there at the same time and take turns of half a second under load. What is measured is in growth-plan.js.
+// line are there at the same time and take turns of half a second under load. What is measured is in growth/plan.js.
 import { randomUUID } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { freemem, tmpdir } from 'node:os'
@@ -13,20 +13,20 @@ import { CookieStore } from '../build/lib/index.js'
 import { RedisStore } from '../build/stores/redis-store.js'
 import { SqliteStore } from '../build/stores/sqlite-store.js'
 import { clientOf, startRedis } from '../build/test/redis.js'
-import { lineChart } from './growth-chart.js'
-import { fill, idCookies, numbersOf } from './growth-fill.js'
-import { CHARTS, quick, TOPICS } from './growth-plan.js'
+import { lineChart } from './growth/chart.js'
+import { fill, idCookies, numbersOf } from './growth/fill.js'
+import { CHARTS, quick, TOPICS } from './growth/plan.js'
 import { commit, load, machine } from './machine.js'
 import { serveBare, turn } from './measure.js'
 import { serve, start, stop, stopAll } from './processes.js'
 import { progress } from './progress.js'
-import { spread } from './results.js'
-import { cookieOf, FIRST_VISIT, leave, page, visit } from './visit.js'
+import { spread } from './report/results.js'
+import { cookieOf, FIRST_VISIT, leave, page, visit } from './load/visit.js'
 
-/** @typedef {import('./growth-plan.js').Chart} Chart */
-/** @typedef {import('./growth-plan.js').Line} Line */
+/** @typedef {import('./growth/plan.js').Chart} Chart */
+/** @typedef {import('./growth/plan.js').Line} Line */
 /** @typedef {import('./processes.js').Server} Server */
-/** @typedef {import('./results.js').Spread} Spread */
+/** @typedef {import('./report/results.js').Spread} Spread */
 /** @typedef {{ cpu: number, bareCpu: number, requestsPerSecond: number, storeCpu: number | undefined }} Figures microseconds a request */
 /** @typedef {{ n: number, visitors: number, cpu: Spread, bareCpu: Spread, ratio: Spread, requestsPerSecond: Spread, storeCpu?: Spread, rounds: Figures[] }} Point */
 /** @typedef {Omit<Chart, 'lines'> & { lines: { label: string, store: string, row: string, points: Point[] }[] }} Drawn */
@@ -148,7 +148,7 @@ const owner = { teardown: (/** @type {() => unknown} */ end) => ends.push(end) }
 const folder = mkdtempSync(join(tmpdir(), 'luggage-rack-growth-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 
-/** @param {import('./growth-fill.js').Filling} what */
+/** @param {import('./growth/fill.js').Filling} what */
 async function filledFile(what) {
   const file = join(folder, `${JSON.stringify(what).replaceAll(/\W+/g, '-')}.sqlite`)
   if (!existsSync(file)) {
@@ -200,7 +200,7 @@ async function filled({ store, filling }, n) {
 
 /** @param {Line} line @param {number} n */
 const program = ({ store, workers }, n) => ({
-  file: workers ? 'cluster-server.js' : store === 'memory' ? 'growth-memory.js' : `servers/${store}.js`,
+  file: workers ? 'growth/cluster.js' : store === 'memory' ? 'growth/memory.js' : `servers/${store}.js`,
   name: `${store}, ${n}`,
 })
 
@@ -208,12 +208,12 @@ const program = ({ store, workers }, n) => ({
  * Every visitor gets the page that is his, with a cookie exactly where one is due.
  *
  * @param {Line} line @param {number} n @param {Server} server @param {string[]} cookies
- * @returns {Promise<import('./visit.js').Answer>} one that the bare server can send
+ * @returns {Promise<import('./load/visit.js').Answer>} one that the bare server can send
  */
 async function checked({ row, store, filling, reseals }, n, { port, name }, cookies) {
   const numbers = numbersOf(filling(n))
   const due = store === 'cookie' && (row === 'written' || (row === 'read' && reseals?.(n) === true)) ? 1 : 0
-  /** @type {import('./visit.js').Answer[]} */
+  /** @type {import('./load/visit.js').Answer[]} */
   const answers = []
   for (let i = 0; i < cookies.length; i += Math.ceil(cookies.length / CHECKED)) {
     const answer = await visit(port, `/${row}`, cookies[i])
@@ -228,7 +228,7 @@ async function checked({ row, store, filling, reseals }, n, { port, name }, cook
     must(body === page(numbers[0], FIRST_VISIT + 1), `${name}: what was written is read: ${body}`)
   }
   // a sealed value holds a random number of characters that are escaped
-  const length = (/** @type {import('./visit.js').Answer} */ answer) => answer.cookies.join('').length
+  const length = (/** @type {import('./load/visit.js').Answer} */ answer) => answer.cookies.join('').length
   const [middle] = answers.toSorted((a, b) => length(a) - length(b)).slice(answers.length >> 1)
   must(middle, `${name}: nobody was checked`)
   return middle
@@ -242,7 +242,7 @@ async function open(line, n) {
   const own = { ...settings, ...line.settings?.(n), ...cluster, server: `${line.store}.js` }
   const server = await serve(program(line, n), own)
   ends.push(() => stop(server))
-  const generator = start('load.js')
+  const generator = start('load/load.js')
   ends.push(() => generator.disconnect())
   generator.send({ visitors: cookies })
   const bench = { generator, connections, bare: { file: 'servers/bare.js', name: 'bare' } }
@@ -252,13 +252,13 @@ async function open(line, n) {
   return { n, server, bare, bench, storeCpu }
 }
 
-/** @param {import('./measure.js').Bench} bench @param {import('./visit.js').Answer} answer @param {number | undefined} workers */
+/** @param {import('./measure.js').Bench} bench @param {import('./load/visit.js').Answer} answer @param {number | undefined} workers */
 function bareOf(bench, answer, workers) {
   if (workers === undefined) return serveBare(bench, answer)
   const headers = answer.headers.filter(([name]) => !['date', 'connection', 'keep-alive'].includes(name))
   const { status, body } = answer
   return serve(
-    { file: 'cluster-server.js', name: 'bare' },
+    { file: 'growth/cluster.js', name: 'bare' },
     { workers, server: 'bare.js', answer: { status, headers, length: body.length } },
   )
 }

@@ -5,7 +5,7 @@ import { ask, serve, stop } from './processes.js'
 
 /** @typedef {import('./measure.js').Bench} Bench */
 /** @typedef {import('./measure.js').Cell} Cell */
-/** @typedef {import('./pace.js').Paced} Paced */
+/** @typedef {import('./load/pace.js').Paced} Paced */
 /**
  * Milliseconds; there are none of a server that did not keep the rate. `achieved`: answers a second, as far as they came
  * while requests left.

@@ -2,12 +2,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { must, sample, whose } from './check.js'
 import { ask, serve, stop, usage } from './processes.js'
-import { signIn, visit } from './visit.js'
+import { signIn, visit } from './load/visit.js'
 
 /** @typedef {import('./processes.js').Server} Server */
 /** @typedef {import('./check.js').Row} Row */
 /** @typedef {import('./peers.js').Peer} Peer */
-/** @typedef {import('./visit.js').Answer} Answer */
+/** @typedef {import('./load/visit.js').Answer} Answer */
 /** @typedef {{ cpu: number, requests: number, answered: number, seconds: number, bytes: number }} Used `cpu` in microseconds */
 /** @typedef {{ round: number, ratio: number, cpu: number, bareCpu: number, requestsPerSecond: number, bareRequestsPerSecond: number, bytes: number, bareBytes: number }} Round */
 /** @typedef {{ cookieBytes: number, setCookieBytes: number }} Sizes */

@@ -2,7 +2,7 @@
 import { must } from './check.js'
 import { turn } from './measure.js'
 import { serve, stop, usage } from './processes.js'
-import { signIn, visit } from './visit.js'
+import { signIn, visit } from './load/visit.js'
 
 /** @typedef {import('./processes.js').Memory} Memory bytes; `heapUsed` only of Node */
 /** @typedef {import('./measure.js').Bench} Bench */

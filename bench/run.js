@@ -12,24 +12,24 @@ import { bare, peers as all } from './peers.js'
 import { isOfBare, latencySeconds, planOf, titleOf } from './plan.js'
 import { serve, start, stop, stopAll } from './processes.js'
 import { clock, progress } from './progress.js'
-import { Findings } from './findings.js'
-import { terminal } from './report.js'
+import { Findings } from './report/findings.js'
+import { terminal } from './report/report.js'
 import { measureTraffic } from './traffic.js'
-import { leave } from './visit.js'
-import { readResults, RESULTS, writeCharts, writeJson, writeReadme } from './write.js'
+import { leave } from './load/visit.js'
+import { readResults, RESULTS, writePage, writeJson, writeReadme } from './report/write.js'
 
 /** @typedef {import('./options.js').Options} Options */
 /** @typedef {import('./peers.js').Peer} Peer */
 /** @typedef {import('./plan.js').Step} Step */
 /** @typedef {import('./measure.js').Bench} Bench */
-/** @typedef {import('./results.js').Results} Results */
+/** @typedef {import('./report/results.js').Results} Results */
 
 const names = all.map(({ name }) => name)
 const options = asked()
 if (options.help) console.log(help(names))
 else if (options.readme) {
   const results = readResults(RESULTS)
-  writeCharts(RESULTS, results)
+  writePage(RESULTS, results)
   writeReadme(results)
 } else await main()
 
@@ -51,7 +51,7 @@ function messageOf(error) {
 async function main() {
   const wanted = all.filter(({ name }) => options.only?.includes(name) ?? true)
   const backends = await startBackends(new Set(wanted.flatMap(({ needs }) => needs)))
-  const generator = start('load.js')
+  const generator = start('load/load.js')
   process.once('exit', stopAll)
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.once(signal, () => {
@@ -203,6 +203,6 @@ function output(results) {
   if (folder === undefined || options.profile !== undefined) return
   mkdirSync(folder, { recursive: true })
   writeJson(join(folder, 'results.json'), results)
-  writeCharts(folder, results)
+  writePage(folder, results)
   if (options.isFull) writeReadme(results)
 }

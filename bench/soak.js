@@ -4,11 +4,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { LEAST } from './soak-level.js'
-import { places } from './soak-places.js'
-import { endServers } from './soak-process.js'
-import { Soak } from './soak-store.js'
-import { report, resultOf } from './soak-table.js'
+import { LEAST } from './soak/level.js'
+import { places } from './soak/places.js'
+import { endServers } from './soak/process.js'
+import { Soak } from './soak/store.js'
+import { report, resultOf } from './soak/table.js'
 
 const { values: flags } = parseArgs({
   options: {
@@ -88,7 +88,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => v
 
 const began = { date: new Date().toISOString(), load: loadavg()[0] ?? 0 }
 const seconds = minutes * 60
-/** @type {import('./soak-store.js').Settings} */
+/** @type {import('./soak/store.js').Settings} */
 const settings = {
   seconds,
   sample: Math.min(10, seconds / 18),

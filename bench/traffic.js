@@ -1,10 +1,10 @@
 // What a request asks of a store: counted on the way there, apart from what is timed.
 import { setTimeout as pause } from 'node:timers/promises'
-import { countingProxy } from './counting-proxy.js'
+import { countingProxy } from './load/counting-proxy.js'
 import { serve, stop } from './processes.js'
-import { signIn, visit, FIRST } from './visit.js'
+import { signIn, visit, FIRST } from './load/visit.js'
 
-/** @typedef {import('./counting-proxy.js').Traffic} Traffic */
+/** @typedef {import('./load/counting-proxy.js').Traffic} Traffic */
 /** @typedef {import('./backends.js').Backends} Backends */
 /** @typedef {import('./peers.js').Peer} Peer */
 
@@ -41,7 +41,7 @@ export async function measureTraffic(peer, backends) {
   }
 }
 
-/** @param {import('./counting-proxy.js').CountingProxy} proxy @param {(nth: number) => Promise<unknown>} request */
+/** @param {import('./load/counting-proxy.js').CountingProxy} proxy @param {(nth: number) => Promise<unknown>} request */
 async function counted(proxy, request) {
   await pause(AFTER)
   const before = proxy.traffic()

@@ -32,11 +32,12 @@ async function load<Module>(name: string): Promise<Module> {
   return (await import(pathToFileURL(resolve('bench', name)).href)) as Module
 }
 
-const { charts } = await load<{ charts: (of: unknown) => Record<string, string> }>('charts.js')
-const { withSection, MARKS } = await load<{
+const { charts } = await load<{ charts: (of: unknown) => Record<string, string> }>('report/charts.js')
+const { resultsPage, withSection, MARKS } = await load<{
+  resultsPage: (of: unknown) => string
   withSection: (text: string, of: unknown) => string
   MARKS: readonly [string, string]
-}>('report.js')
+}>('report/report.js')
 
 const section = readme.slice(readme.indexOf(MARKS[0]), readme.indexOf(MARKS[1]))
 
@@ -54,12 +55,14 @@ test('the date, the machine, the commit and every version stand beside the figur
   t.end()
 })
 
-test('the charts are what the results give, and the README shows each of them', (t) => {
+test('the charts and the page beside them are what the results give', (t) => {
+  const page = readFileSync(join(folder, 'README.md'), 'utf8')
+  t.equal(page, resultsPage(results), 'node bench/run.js --readme writes it')
   const drawn = charts(results)
   t.ok(Object.keys(drawn).length > 0)
   for (const [name, text] of Object.entries(drawn)) {
     t.equal(readFileSync(join(folder, name), 'utf8'), text, `node bench/run.js --readme writes ${name}`)
-    t.ok(section.includes(`](bench/results/${name})`), name)
+    t.ok(page.includes(`](${name})`), name)
   }
   t.end()
 })
@@ -168,7 +171,7 @@ test('commands that go to a store together are one round trip', async (t) => {
     traffic(): { roundTrips: number; bytesOut: number; bytesIn: number }
     close(): Promise<void>
   }
-  const { countingProxy } = await load<{ countingProxy: (target: number) => Promise<Proxy> }>('counting-proxy.js')
+  const { countingProxy } = await load<{ countingProxy: (target: number) => Promise<Proxy> }>('load/counting-proxy.js')
   const proxy = await countingProxy(await portOf(t, (_req, res) => res.end('x')))
   const socket = connect(proxy.port, '127.0.0.1')
   const answered = (count: number): Promise<void> =>

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 const { server, workers: count } = JSON.parse(process.argv[2] ?? '{}')
 cluster.setupPrimary({
-  exec: fileURLToPath(new URL(`servers/${server}`, import.meta.url)),
+  exec: fileURLToPath(new URL(`../servers/${server}`, import.meta.url)),
   args: process.argv.slice(2),
   execArgv: ['--expose-gc'],
 })

@@ -3,11 +3,11 @@ import { cellOf } from './results.js'
 
 /** @typedef {import('./results.js').Results} Results */
 /** @typedef {import('./results.js').Cell} Cell */
-/** @typedef {import('./peers.js').Peer} Peer */
-/** @typedef {import('./measure.js').Round & import('./measure.js').Sizes} Round */
-/** @typedef {import('./latency.js').Latency} Latency */
-/** @typedef {import('./counting-proxy.js').Traffic} Traffic */
-/** @typedef {{ peer: string, row: import('./check.js').Row, visitors: number }} Place */
+/** @typedef {import('../peers.js').Peer} Peer */
+/** @typedef {import('../measure.js').Round & import('../measure.js').Sizes} Round */
+/** @typedef {import('../latency.js').Latency} Latency */
+/** @typedef {import('../load/counting-proxy.js').Traffic} Traffic */
+/** @typedef {{ peer: string, row: import('../check.js').Row, visitors: number }} Place */
 
 /** @param {Place} place */
 const keyOf = ({ peer, row, visitors }) => `${peer} ${row} ${visitors}`

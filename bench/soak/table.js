@@ -1,5 +1,5 @@
 // What came of the soak, as text.
-import { LEAST, median } from './soak-level.js'
+import { LEAST, median } from './level.js'
 
 /**
  * @typedef {{
@@ -20,7 +20,7 @@ function table(head, rows) {
   return lines.map((line) => `| ${line.join(' | ')} |`).join('\n')
 }
 
-/** @param {import('./soak-store.js').Soak} soak */
+/** @param {import('./store.js').Soak} soak */
 export function resultOf({
   name,
   counts,

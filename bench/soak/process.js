@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { Agent } from 'node:http'
 import { fileURLToPath } from 'node:url'
 
-/** @typedef {import('./soak-server.js').Measure} Measure */
-/** @typedef {import('./soak-server.js').Report} Report */
+/** @typedef {import('./server.js').Measure} Measure */
+/** @typedef {import('./server.js').Report} Report */
 /** @typedef {{ args: () => string[], fault: (what: string, text: string) => void, hear: (report: Report) => void }} Watcher */
 
 /** Connections of the clients to one server at most. */
@@ -45,7 +45,7 @@ export class Server {
     const env = { ...process.env }
     // a session is sent over plain http to a loopback host outside of production alone
     delete env['NODE_ENV']
-    const child = fork(fileURLToPath(new URL('soak-server.js', import.meta.url)), watcher.args(), {
+    const child = fork(fileURLToPath(new URL('server.js', import.meta.url)), watcher.args(), {
       env,
       // warnings come by IPC
       execArgv: ['--expose-gc', '--unhandled-rejections=strict', '--no-warnings'],

@@ -4,7 +4,7 @@ import { svg } from './svg.js'
 
 /** @typedef {import('./results.js').Results} Results */
 /** @typedef {import('./results.js').Peer} Peer */
-/** @typedef {import('./check.js').Row} Row */
+/** @typedef {import('../check.js').Row} Row */
 /** @typedef {import('./svg.js').Group} Group */
 /** @typedef {import('./svg.js').Line} Line */
 
@@ -74,7 +74,7 @@ function ratioChart(results, row) {
   })
 }
 
-/** @param {string} label @param {boolean} ours @param {import('./latency.js').Latency} latency */
+/** @param {string} label @param {boolean} ours @param {import('../latency.js').Latency} latency */
 function latencyLine(label, ours, { p50, p99, p999 }) {
   if (p50 === undefined || p99 === undefined || p999 === undefined) {
     return { label, ours, marks: [], text: 'rate not kept', order: Infinity }

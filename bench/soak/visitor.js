@@ -1,9 +1,9 @@
 // A visitor of the soak, with a browser's one cookie: what he does, and what he may find afterwards.
 import { createHash, randomBytes } from 'node:crypto'
-import { visit } from './soak-request.js'
+import { visit } from './request.js'
 
-/** @typedef {import('./soak-request.js').Answer} Answer */
-/** @typedef {import('./soak-request.js').Vanish} Vanish */
+/** @typedef {import('./request.js').Answer} Answer */
+/** @typedef {import('./request.js').Vanish} Vanish */
 /** @typedef {{ port: number, agent: import('node:http').Agent, up: boolean }} Address */
 /**
  * What the visitors of one store have in common.
@@ -168,7 +168,7 @@ export class Visitor {
    * Asks in the own session, and remembers what may have become of it.
    *
    * @param {string} path
-   * @param {import('./soak-request.js').Ask} ask
+   * @param {import('./request.js').Ask} ask
    * @param {Effect} effect
    * @param {{ fails?: boolean }} [options] `fails`: it is to be refused
    * @returns {Promise<{ outcome: Outcome, answer: Answer }>}
@@ -227,7 +227,7 @@ export class Visitor {
     return this.#field.inCookie ? 'not done' : 'unknown'
   }
 
-  /** @param {string} path @param {import('./soak-request.js').Ask} [ask] @param {boolean} [fails] */
+  /** @param {string} path @param {import('./request.js').Ask} [ask] @param {boolean} [fails] */
   async #send(path, ask, fails = false, home = this.home) {
     const address = this.#field.addressFor(home)
     if (address === undefined) throw STALE

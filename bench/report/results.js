@@ -1,11 +1,11 @@
 // The JSON of a run: rounds become medians.
 
 /** @typedef {{ median: number, min: number, max: number }} Spread */
-/** @typedef {import('./measure.js').Round} Round */
-/** @typedef {import('./check.js').Row} Row */
-/** @typedef {import('./latency.js').Latency} Latency */
-/** @typedef {import('./processes.js').Memory} Memory */
-/** @typedef {import('./counting-proxy.js').Traffic} Traffic */
+/** @typedef {import('../measure.js').Round} Round */
+/** @typedef {import('../check.js').Row} Row */
+/** @typedef {import('../latency.js').Latency} Latency */
+/** @typedef {import('../processes.js').Memory} Memory */
+/** @typedef {import('../load/counting-proxy.js').Traffic} Traffic */
 /** `ratio` is to bare node:http; `cpu` and `bareCpu` are microseconds a request. */
 /**
  * @typedef {{
@@ -14,12 +14,12 @@
  *   latency?: Latency, store?: Traffic, rounds: Round[],
  * }} Cell
  */
-/** @typedef {import('./peers.js').Format} Format */
+/** @typedef {import('../peers.js').Format} Format */
 /** @typedef {{ name: string, title: string, format: Format, ours: boolean, signIn?: Traffic }} Peer */
 /** @typedef {{ peer: string, reason: string }} Absent */
 /**
  * @typedef {{
- *   date: string, node: string, machine: import('./machine.js').Machine, load: { before: number, after: number },
+ *   date: string, node: string, machine: import('../machine.js').Machine, load: { before: number, after: number },
  *   versions: Record<string, string>, commit: string, options: Record<string, string | number>,
  *   peers: Peer[], failed: Absent[], missing: Absent[], rows: Cell[], bare: { row: Row, latency: Latency }[],
  *   memory: { peer: string, rest: Memory, per10k: Memory, afterLoad: Memory }[],
@@ -41,7 +41,7 @@ const rounded = (value) => Number(value.toPrecision(4))
  * A cell of the table from its rounds. The ratio is made of each round, and the median of the ratios.
  *
  * @param {{ peer: string, row: Row, visitors: number }} cell
- * @param {readonly (Round & import('./measure.js').Sizes)[]} found
+ * @param {readonly (Round & import('../measure.js').Sizes)[]} found
  * @returns {Cell}
  */
 export function cellOf(cell, found) {

@@ -1,7 +1,7 @@
 // What growth.js measures: charts, each with lines of points.
 import { availableParallelism } from 'node:os'
 
-/** @typedef {import('./growth-fill.js').Filling} Filling */
+/** @typedef {import('./fill.js').Filling} Filling */
 /** @typedef {'cookie' | 'memory' | 'sqlite' | 'redis'} Store */
 /** @typedef {'untouched' | 'read' | 'written'} Row */
 /**

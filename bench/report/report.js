@@ -6,7 +6,7 @@ import { table } from './table.js'
 /** @typedef {import('./results.js').Results} Results */
 /** @typedef {import('./results.js').Cell} Cell */
 /** @typedef {import('./results.js').Peer} Peer */
-/** @typedef {import('./check.js').Row} Row */
+/** @typedef {import('../check.js').Row} Row */
 
 /** What stands between them in the README is written by `node bench/run.js --readme`. */
 export const MARKS = ['<!-- bench: written by npm run bench -->', '<!-- /bench -->']
@@ -95,7 +95,7 @@ function latencies(results) {
   const visitors = crowdOf(results)
   const rate = results.rows.find(({ latency }) => latency)?.latency?.rate
   if (rate === undefined) return ''
-  const text = (/** @type {import('./latency.js').Latency | undefined} */ latency) => {
+  const text = (/** @type {import('../latency.js').Latency | undefined} */ latency) => {
     if (latency === undefined) return '–'
     const { p50, p99, p999 } = latency
     if (p50 === undefined || p99 === undefined || p999 === undefined) return 'not kept'
@@ -116,7 +116,7 @@ function latencies(results) {
   )
 }
 
-/** @param {import('./processes.js').Memory | undefined} memory */
+/** @param {import('../processes.js').Memory | undefined} memory */
 const memoryText = (memory) =>
   memory === undefined
     ? '–'
@@ -180,32 +180,66 @@ export const terminal = (results) =>
     .filter((part) => part !== '')
     .join('\n\n')
 
+/** @param {Results} results @param {string} folder of the charts @param {(file: string) => boolean} [wanted] */
+function images(results, folder, wanted = () => true) {
+  const alt = (/** @type {string} */ name) =>
+    ROW_TITLES[/** @type {Row} */ (name)] ??
+    (name === 'memory' ? 'Memory of the server process' : 'Latency at a fixed rate')
+  return Object.keys(charts(results))
+    .filter(wanted)
+    .map((file) => `![${alt(file.replace('.svg', ''))}](${folder}${file})`)
+}
+
+/** @param {Results} results */
+const ratiosOf = (results) =>
+  `× bare, ${crowdOf(results).toLocaleString('en')} visitors in turn: the median of the rounds, and their range.`
+
+/** What a README shows of the charts; the others are beside the results. @param {string} file */
+const isShown = (file) => file === 'read.svg' || file === 'written.svg'
+
+/** @param {readonly string[]} parts */
+const paragraphs = (parts) => parts.filter((part) => part !== '').join('\n\n')
+
 /**
  * What stands between the marks of the README.
  *
  * @param {Results} results
  */
-export function readmeSection(results) {
-  const visitors = crowdOf(results).toLocaleString('en')
-  const alt = (/** @type {string} */ name) =>
-    ROW_TITLES[/** @type {Row} */ (name)] ??
-    (name === 'memory' ? 'Memory of the server process' : 'Latency at a fixed rate')
-  const images = Object.keys(charts(results)).map(
-    (file) => `![${alt(file.replace('.svg', ''))}](bench/results/${file})`,
-  )
-  return [
+export const readmeSection = (results) =>
+  paragraphs([
     caveat(results),
-    `× bare, ${visitors} visitors in turn: the median of the rounds, and their range.`,
+    ratiosOf(results),
     ratios(results),
-    latencies(results),
-    sizes(results),
-    ...images,
-    ...absent(results).map((line) => `- ${line}`),
+    ...images(results, 'bench/results/', isShown),
     `Measured ${measuredOn(results)}. ${versionsOf(results)}.`,
-  ]
-    .filter((part) => part !== '')
-    .join('\n\n')
-}
+  ])
+
+/**
+ * The page beside the results: every figure.
+ *
+ * @param {Results} results
+ */
+export const resultsPage = (results) =>
+  `${paragraphs([
+    '# Results of the benchmark',
+    'Written by `npm run bench`; [../README.md](../README.md) says how it is measured.',
+    caveat(results),
+    `Measured ${measuredOn(results)}. ${versionsOf(results)}.`,
+    absent(results)
+      .map((line) => `- ${line}`)
+      .join('\n'),
+    '## CPU time',
+    ratiosOf(results),
+    ratios(results),
+    'Each cell, also of one visitor alone:',
+    everyCell(results),
+    '## Latency',
+    latencies(results),
+    '## Memory, bytes, round trips',
+    sizes(results),
+    '## Charts',
+    ...images(results, ''),
+  ])}\n`
 
 /**
  * The README with the section of a run in it.

@@ -1,18 +1,18 @@
 // One store of the soak: its two servers, its visitors, what is done to them, and what is found.
 import { setTimeout as pause } from 'node:timers/promises'
-import { DRAINED, LEAST, levels } from './soak-level.js'
-import { places } from './soak-places.js'
-import { CONNECTIONS, Server } from './soak-process.js'
-import { visit } from './soak-request.js'
-import { Visitor } from './soak-visitor.js'
+import { DRAINED, LEAST, levels } from './level.js'
+import { places } from './places.js'
+import { CONNECTIONS, Server } from './process.js'
+import { visit } from './request.js'
+import { Visitor } from './visitor.js'
 
-/** @typedef {import('./soak-server.js').Measure} Measure */
-/** @typedef {import('./soak-server.js').Report} Report */
-/** @typedef {import('./soak-level.js').Sample} Sample */
-/** @typedef {import('./soak-places.js').Place} Place */
-/** @typedef {import('./soak-request.js').Answer} Answer */
-/** @typedef {import('./soak-visitor.js').Address} Address */
-/** @typedef {import('./soak-visitor.js').Field} Field */
+/** @typedef {import('./server.js').Measure} Measure */
+/** @typedef {import('./server.js').Report} Report */
+/** @typedef {import('./level.js').Sample} Sample */
+/** @typedef {import('./places.js').Place} Place */
+/** @typedef {import('./request.js').Answer} Answer */
+/** @typedef {import('./visitor.js').Address} Address */
+/** @typedef {import('./visitor.js').Field} Field */
 /** @typedef {{ from: number, to: number, what: string, strict: boolean }} Window */
 /**
  * `sample`: seconds between two measurements; `interval`: about so many between two ends of the server that is
@@ -20,7 +20,7 @@ import { Visitor } from './soak-visitor.js'
  *
  * @typedef {{
  *   seconds: number, sample: number, interval: number, ttl: number, rate: number, visitors: number,
- *   file: string, fileSize: number, owner: import('../build/test/server.js').Owner, isEnding: () => boolean,
+ *   file: string, fileSize: number, owner: import('../../build/test/server.js').Owner, isEnding: () => boolean,
  * }} Settings
  */
 
@@ -82,7 +82,7 @@ export class Soak {
     const { ttl, fileSize } = settings
     this.name = name
     this.#settings = settings
-    /** @type {import('./soak-process.js').Watcher} */
+    /** @type {import('./process.js').Watcher} */
     const watcher = {
       args: () => [name, JSON.stringify({ ...this.place.where, ttl, file: settings.file })],
       fault: (what, text) => this.fault(what, text),
@@ -382,7 +382,7 @@ export class Soak {
   }
 
   final = { sessions: 0, graves: 0 }
-  /** @type {import('./soak-level.js').Level[]} */
+  /** @type {import('./level.js').Level[]} */
   levels = []
 
   judge() {

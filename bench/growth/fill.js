@@ -1,15 +1,15 @@
 // Sessions that are there before anybody asks, put into a store without HTTP.
 import { createHash } from 'node:crypto'
-import { railsSealer, SessionId } from '../build/lib/index.js'
-import { FIRST } from './visit.js'
-import { SECRET, visitor } from './servers/serve.js'
+import { railsSealer, SessionId } from '../../build/lib/index.js'
+import { FIRST } from '../load/visit.js'
+import { SECRET, visitor } from '../servers/serve.js'
 
 /**
  * `sessions`: how many. `visitors`: how many of them ask, evenly among all. `bytes`: of the JSON of each. `keys`: in each.
  *
  * @typedef {{ sessions: number, visitors: number, bytes?: number, keys?: number }} Filling
  */
-/** @typedef {import('../build/lib/index.js').SessionStore} SessionStore */
+/** @typedef {import('../../build/lib/index.js').SessionStore} SessionStore */
 
 export const KEY = '_app_session'
 

@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { memcached } from '../build/test/memcached.js'
-import { startRedis } from '../build/test/redis.js'
+import { memcached } from '../../build/test/memcached.js'
+import { startRedis } from '../../build/test/redis.js'
 
 const run = promisify(execFile)
 
-/** @typedef {import('../build/test/server.js').Owner} Owner */
+/** @typedef {import('../../build/test/server.js').Owner} Owner */
 /**
  * What is done to a place. `strict`: it is over before any deadline, so that no request may fail. `margin`: seconds
  * after it in which one may.

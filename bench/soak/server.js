@@ -1,6 +1,6 @@
 // One server of the soak, in a process of its own:
 //
-//   node --expose-gc --unhandled-rejections=strict soak-server.js <store> <JSON of where the store is>
+//   node --expose-gc --unhandled-rejections=strict server.js <store> <JSON of where the store is>
 //
 // It tells its port over IPC, each error and warning as it comes, and answers 'measure' with what it holds.
 // SIGTERM ends it in order; that it then ends by itself shows that nothing holds it.
@@ -11,19 +11,19 @@ import { createServer } from 'node:http'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createClient } from 'redis'
-import { Builder, cookies, CookieStore, flash, form, MemoryStore, session, toListener } from '../build/lib/index.js'
-import { ExpressStore } from '../build/stores/express-store.js'
-import { MemcachedStore } from '../build/stores/memcached-store.js'
-import { RedisStore } from '../build/stores/redis-store.js'
-import { SqliteStore } from '../build/stores/sqlite-store.js'
+import { Builder, cookies, CookieStore, flash, form, MemoryStore, session, toListener } from '../../build/lib/index.js'
+import { ExpressStore } from '../../build/stores/express-store.js'
+import { MemcachedStore } from '../../build/stores/memcached-store.js'
+import { RedisStore } from '../../build/stores/redis-store.js'
+import { SqliteStore } from '../../build/stores/sqlite-store.js'
 
-/** @typedef {import('../build/lib/index.js').RackResponse} RackResponse */
-/** @typedef {import('../build/lib/index.js').SessionStore} SessionStore */
+/** @typedef {import('../../build/lib/index.js').RackResponse} RackResponse */
+/** @typedef {import('../../build/lib/index.js').SessionStore} SessionStore */
 /** @typedef {Record<string, unknown> & { user: string, who: string, list: string[] }} Data */
 /**
  * @typedef {import('node:http').IncomingMessage & {
- *   session: import('../build/lib/index.js').SessionHandle<Data>,
- *   flash: import('../build/lib/index.js').FlashHandle<{ notice: string, alert: string }>,
+ *   session: import('../../build/lib/index.js').SessionHandle<Data>,
+ *   flash: import('../../build/lib/index.js').FlashHandle<{ notice: string, alert: string }>,
  *   form: () => Promise<URLSearchParams>,
  * }} Req
  */
@@ -226,7 +226,7 @@ function text(body) {
 
 /** @param {unknown} store */
 function ownedStore(store) {
-  return /** @type {import('../build/lib/index.js').OwnedStore} */ (store)
+  return /** @type {import('../../build/lib/index.js').OwnedStore} */ (store)
 }
 
 const app = new Builder()
