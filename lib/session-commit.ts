@@ -7,7 +7,7 @@ import { decodeSealed } from './cookie-value.ts'
 import { CookieOverflowError, InvalidOptionError } from './errors.ts'
 import { isLoopback, isSecure } from './request.ts'
 import type { PerRequest, RetiredCookie, SessionConfig, SessionRequestOptions } from './session-config.ts'
-import { expiryOf, isDue } from './session-expiry.ts'
+import { expiryOf, isDue, MARKER_LIFE } from './session-expiry.ts'
 import { RESERVED_KEYS, type SessionChanges, type SessionData, type SessionHash } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
 import type { LoadedSession, SavedSession, SessionStore, StoreContext } from './session-store.ts'
@@ -50,9 +50,6 @@ export const MAX_CANDIDATES: number = 4
 
 /** A hundred years, in seconds; Rails' format ends with the year 9999. */
 const LONGEST_IDLE = 100 * 366 * 24 * 3600
-
-/** How long a marker stands that was made for nothing else, in milliseconds: as long as any. */
-const GRAVE = 60_000
 
 /** The options of a request that are attributes of the cookie. */
 const ATTRIBUTES = ['path', 'domain', 'secure', 'httpOnly', 'sameSite', 'partitioned'] as const
@@ -182,21 +179,10 @@ export class SessionCommit {
     const data = this.#dataOf(record, changes)
     if (renews && this.#it.hash.unchanged(CSRF_TOKEN)) delete data[CSRF_TOKEN]
     const createdAt = this.#signsIn(changes) || record.createdAt === 0 ? now : record.createdAt
-    const session: SavedSession = {
-      sid: renews ? SessionId.generate() : record.sid,
-      create: true,
-      data,
-      changes: { set: data, delete: [] },
-      createdAt,
-      expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
-      extend: false,
-      owner: this.#ownerOf(data),
-    }
+    const session = this.#arriving(record, data, createdAt, renews ? SessionId.generate() : record.sid)
     const outcome = changed === undefined ? 'refreshed' : 'updated'
     this.#sid = session.sid
-    // asked once more: another request may have signed out, or brought it over
-    const found = isSealed || (await before.fromCookie(this.#req, cookie, there))
-    const isThere = found === true || (found !== undefined && found.gone !== true)
+    const isThere = await this.#isStillIn(before, cookie, there)
     // whoever signs in is signed in; but what was gone does not come back with him
     if (!isThere && changes && this.#hasNewOwner(changes)) return this.#create('created', changes)
     let committed: Committed = { outcome: 'dropped', cookie: 'none', sid: undefined }
@@ -221,25 +207,29 @@ export class SessionCommit {
   ): Promise<Committed> {
     const { now } = this.#context
     const { cookie = '' } = this.#it
-    const found = before.inCookie === true || (await before.fromCookie(this.#req, cookie, there))
-    if (found === true || (found !== undefined && found.gone !== true)) {
+    if (await this.#isStillIn(before, cookie, there)) {
       const data = Object.assign(Object.create(null) as SessionData, record.data)
       for (const key of RESERVED_KEYS) if (key !== EXPIRE_AFTER) delete data[key]
       const createdAt = record.createdAt === 0 ? now : record.createdAt
-      const carried: SavedSession = {
-        sid: record.sid,
-        create: true,
-        data,
-        changes: { set: data, delete: [] },
-        createdAt,
-        expiresAt: expiryOf(now, this.#idle(record), createdAt, this.#config.maxLifetime),
-        extend: false,
-        owner: this.#ownerOf(data),
-      }
+      const carried = this.#arriving(record, data, createdAt, record.sid)
       await this.#config.store.toCookie(this.#req, carried, this.#context)
       await this.#forgetThere(before, cookie, there)
     }
     return this.#renew(record, changed)
+  }
+
+  /** What is created in the store of now for a session that another one has. */
+  #arriving(record: LoadedSession, data: SessionData, createdAt: number, sid: SessionId): SavedSession {
+    const expiresAt = expiryOf(this.#context.now, this.#idle(record), createdAt, this.#config.maxLifetime)
+    const changes = { set: data, delete: [] }
+    return { sid, create: true, data, changes, createdAt, expiresAt, extend: false, owner: this.#ownerOf(data) }
+  }
+
+  /** Asked once more: another request may have signed out, or brought it over. What is sealed is where its cookie is. */
+  async #isStillIn(before: SessionStore, cookie: string, there: StoreContext): Promise<boolean> {
+    if (before.inCookie === true) return true
+    const found = await before.fromCookie(this.#req, cookie, there)
+    return found !== undefined && found.gone !== true
   }
 
   /** Removes from a retired store what was brought over. */
@@ -259,7 +249,7 @@ export class SessionCommit {
     const { store } = this.#config
     const { now } = this.#context
     const nothing = { data: {}, changes: NO_CHANGES, owner: undefined }
-    const grave = { sid, create: true, createdAt: now, expiresAt: now + GRAVE, extend: false, ...nothing }
+    const grave = { sid, create: true, createdAt: now, expiresAt: now + MARKER_LIFE, extend: false, ...nothing }
     await store.toCookie(this.#req, grave, this.#context)
     await store.forgetCookie(this.#req, sid.publicId, this.#context)
   }
@@ -484,16 +474,14 @@ export class SessionCommit {
   }
 
   /** The cookie's attributes for this response. */
-  #attributes(): CookieOptions {
+  #attributes(secure = this.#secure() === true): CookieOptions {
     const { cookie, fixed } = this.#config
     const { options } = this.#it
-    if (fixed && !ATTRIBUTES.some((name) => options[name] !== undefined)) {
-      return this.#secure() === true ? fixed.secure : fixed.insecure
-    }
+    if (fixed && !ATTRIBUTES.some((name) => options[name] !== undefined)) return secure ? fixed.secure : fixed.insecure
     return {
       path: options.path ?? this.#resolve(cookie.path),
       domain: options.domain ?? (typeof cookie.domain === 'function' ? cookie.domain(this.#req) : cookie.domain),
-      secure: this.#secure() === true,
+      secure,
       httpOnly: options.httpOnly ?? this.#resolve(cookie.httpOnly) ?? true,
       sameSite: this.#sameSite(),
       partitioned: options.partitioned ?? this.#resolve(cookie.partitioned),
@@ -529,12 +517,11 @@ export class SessionCommit {
   #insecure(): Committed | undefined {
     const { expireAfter } = this.#it.options
     if (expireAfter !== undefined) checkIdle(expireAfter)
-    this.#checked = this.#attributes()
+    const secure = this.#secure()
+    this.#checked = this.#attributes(secure === true)
     // those that are the same for all requests were checked when the stack was built
     if (!isFixed(this.#checked)) this.#jar.check(this.#config.key, this.#checked)
-    if (isSecure(this.#req)) return undefined
-    const secure = this.#secure()
-    if (secure === false) return undefined
+    if (secure === false || isSecure(this.#req)) return undefined
     const production = process.env['NODE_ENV'] === 'production'
     if (secure === 'auto' && !production && isLoopback(this.#req)) return undefined
     warnOnce(

@@ -1,5 +1,8 @@
 import type { LoadedSession } from './session-store.ts'
 
+/** Milliseconds that a marker stands where a session was: longer than a request may be under way. */
+export const MARKER_LIFE = 60_000
+
 /**
  * Whether a session has ended: its own expiry has come, or it is older than any may be, whatever was written
  * into it (a Rails application carries the time of creation along and knows nothing of `maxLifetime`).

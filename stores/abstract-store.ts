@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from '../lib/app.ts'
 import { InvalidOptionError, StoreCorruptError, StoreFailedError } from '../lib/errors.ts'
+import { MARKER_LIFE } from '../lib/session-expiry.ts'
 import type { SessionChanges, SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { LoadedSession, SavedSession, SessionStore, StoreContext } from '../lib/session-store.ts'
@@ -114,9 +115,6 @@ export interface StoreOptions {
 /** Two weeks, in seconds, as Django and @hapi/yar have it. */
 export const DEFAULT_TTL: number = 14 * 24 * 3600
 
-/** Milliseconds that a marker stands: longer than a request may be under way. */
-export const MARKER_LIFE = 60_000
-
 /** Links that a destruction follows from marker to successor. */
 const MAX_SUCCESSORS = 8
 
@@ -179,7 +177,7 @@ export abstract class AbstractStore implements SessionStore {
     // what was renewed elsewhere in the meantime is found through its marker
     for (let i = 0; sid && i < MAX_SUCCESSORS; i++) {
       // a renewal that is under way may be about to create it: over a marker it creates nothing
-      if (i > 0) await this.writeSession(req, sid, {}, graveUntil(now, now + MARKER_LIFE))
+      if (i > 0) await this.writeSession(req, sid, {}, graveAt(now))
       // asked before, for a store whose new marker replaces the old one; and after, for a renewal in between
       const before = await this.#successorOf(req, sid)
       await this.deleteSession(req, sid, { markUntil: now + MARKER_LIFE })
@@ -235,11 +233,12 @@ function idIf(written: boolean, sid: SessionId): string | undefined {
   )
 }
 
-const graveUntil = (now: number, expiresAt: number): WriteOptions => ({
+/** Of a record that is made to be marked. */
+const graveAt = (now: number): WriteOptions => ({
   create: true,
   changes: 'all',
   createdAt: now,
-  expiresAt,
+  expiresAt: now + MARKER_LIFE,
   extend: false,
   owner: undefined,
 })

@@ -1,15 +1,9 @@
 import type Database from 'better-sqlite3'
 import { InvalidOptionError } from '../lib/errors.ts'
+import { MARKER_LIFE } from '../lib/session-expiry.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
-import {
-  MARKER_LIFE,
-  merge,
-  selects,
-  type SessionSummary,
-  type StoredSession,
-  type WriteOptions,
-} from './abstract-store.ts'
+import { merge, selects, type SessionSummary, type StoredSession, type WriteOptions } from './abstract-store.ts'
 import {
   BESIDE_PATH,
   checkColumns,

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { InvalidOptionError } from '../lib/errors.ts'
+import { MARKER_LIFE } from '../lib/session-expiry.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
   AbstractStore,
-  MARKER_LIFE,
   merge,
   selects,
   type CleanableStore,

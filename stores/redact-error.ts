@@ -43,19 +43,19 @@ function isOfErrors(value: object): boolean {
   return Array.isArray(value) || value instanceof Error || Object.getPrototypeOf(value) === Object.prototype
 }
 
+/** @returns whether it could be done */
 function withoutQuotes(error: Error): boolean {
   const { message, stack } = error
-  const quote = QUOTES.exec(message)
-  // what stands before Redis' quote says which command it was
-  const [text] = quote ?? ['']
-  const kept =
-    quote === null
-      ? message
-      : text.startsWith(',')
-        ? message.slice(0, quote.index)
-        : 'The message is left out, since it quotes data.'
+  const kept = withoutQuote(message)
   // a stack begins with the message that there was when the error was made
   const [frames = ''] = /\n {4}at [\s\S]*/.exec(stack ?? '') ?? []
   const isMessage = kept === message || Reflect.set(error, 'message', kept)
   return isMessage && (stack === undefined || Reflect.set(error, 'stack', `${error.name}: ${kept}${frames}`))
+}
+
+function withoutQuote(message: string): string {
+  const quote = QUOTES.exec(message)
+  if (!quote) return message
+  // what stands before Redis' quote says which command it was
+  return quote[0].startsWith(',') ? message.slice(0, quote.index) : 'The message is left out, since it quotes data.'
 }

@@ -2,13 +2,13 @@ import { Redis, type Cluster } from 'ioredis'
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { InvalidOptionError, StoreCorruptError, StoreTimeoutError } from '../lib/errors.ts'
+import { MARKER_LIFE } from '../lib/session-expiry.ts'
 import type { JsonValue } from '../lib/json.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import { SessionId } from '../lib/session-id.ts'
 import type { StoreContext } from '../lib/session-store.ts'
 import {
   AbstractStore,
-  MARKER_LIFE,
   privateIdOf,
   selects,
   type ClosableStore,

@@ -1,9 +1,9 @@
 import type Database from 'better-sqlite3'
 import { StoreCorruptError } from '../lib/errors.ts'
+import { MARKER_LIFE } from '../lib/session-expiry.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import type { SessionId } from '../lib/session-id.ts'
 import {
-  MARKER_LIFE,
   merge,
   privateIdOf,
   type DeleteOptions,

@@ -1,4 +1,5 @@
 // A line chart as SVG text. Readable on light and dark pages, and by screen readers.
+import { escaped, page, place } from '../report/svg.js'
 
 /** `min` and `max`: how far the rounds are apart. @typedef {{ x: number, y: number, min: number, max: number }} Point */
 /** Lines of one `group` have one colour. @typedef {{ label: string, group: string, dashed: boolean, points: Point[] }} Line */
@@ -38,12 +39,6 @@ const STYLE = `
       .page { fill: #0d1117 } text { fill: #f0f6fc } .soft { fill: #9198a1 } .grid { stroke: #3d444d } ${colours(1)}
     }
   `
-
-/** @param {string} text */
-const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
-
-/** @param {number} value */
-const place = (value) => String(Math.round(value * 10) / 10)
 
 /** @param {number} value */
 const tickText = (value) => value.toLocaleString('en', { notation: 'compact', maximumSignificantDigits: 3 })
@@ -127,15 +122,10 @@ export function lineChart({ title, description, x, y, logX, logY, lines }) {
       `<text class="${group} label" x="${RIGHT + 12}" y="${place((ends[i] ?? 0) + 4)}">${escaped(label)}</text>`,
     ]
   })
-  return `<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title desc" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}">
-  <title id="title">${escaped(title)}</title>
-  <desc id="desc">${escaped(description)}</desc>
-  <style>${STYLE}</style>
-  <rect class="page" width="${WIDTH}" height="${HEIGHT}"/>
-  <text class="title" x="16" y="28">${escaped(title)}</text>
-  <text class="soft" x="16" y="50">${escaped(y)}</text>
-  <text class="soft" text-anchor="middle" x="${(LEFT + RIGHT) / 2}" y="${HEIGHT - 12}">${escaped(x)}</text>
-  ${[...grid, ...drawn].join('\n  ')}
-</svg>
-`
+  return page({ title, description, style: STYLE, width: WIDTH, height: HEIGHT }, [
+    `<text class="soft" x="16" y="50">${escaped(y)}</text>`,
+    `<text class="soft" text-anchor="middle" x="${(LEFT + RIGHT) / 2}" y="${HEIGHT - 12}">${escaped(x)}</text>`,
+    ...grid,
+    ...drawn,
+  ])
 }

@@ -29,10 +29,10 @@ const STYLE = `
   `
 
 /** @param {string} text */
-const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+export const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
 /** @param {number} value */
-const place = (value) => String(Math.round(value * 10) / 10)
+export const place = (value) => String(Math.round(value * 10) / 10)
 
 /** @param {number} value */
 const tickText = (value) => value.toLocaleString('en', { maximumSignificantDigits: 3 })
@@ -124,15 +124,25 @@ export function svg({ title, description, legend, panels }) {
     parts.push(...own)
     y = bottom
   }
-  const height = y - 10
-  return `<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title desc" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}">
+  return page({ title, description, style: STYLE, width: WIDTH, height: y - 10 }, [
+    `<text class="soft" x="16" y="48">${escaped(legend)}</text>`,
+    ...parts,
+  ])
+}
+
+/**
+ * An SVG with what it says to those who do not see it, and its title.
+ *
+ * @param {{ title: string, description: string, style: string, width: number, height: number }} of
+ * @param {readonly string[]} parts
+ */
+export const page = ({ title, description, style, width, height }, parts) =>
+  `<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title desc" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
   <title id="title">${escaped(title)}</title>
   <desc id="desc">${escaped(description)}</desc>
-  <style>${STYLE}</style>
-  <rect class="page" width="${WIDTH}" height="${height}"/>
+  <style>${style}</style>
+  <rect class="page" width="${width}" height="${height}"/>
   <text class="title" x="16" y="28">${escaped(title)}</text>
-  <text class="soft" x="16" y="48">${escaped(legend)}</text>
   ${parts.join('\n  ')}
 </svg>
 `
-}

@@ -2,7 +2,7 @@ import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import * as fc from 'fast-check'
-import tap, { test } from 'tap'
+import { test } from 'tap'
 import {
   Builder,
   cookies,
@@ -12,16 +12,10 @@ import {
   type RackResponse,
 } from '../../lib/index.ts'
 import { RequestJar } from '../../lib/cookie-jar.ts'
+import { fuzzing } from '../fuzz.ts'
 import { SECRET } from '../session-app.ts'
 
-/** How many headers, or sequences, are made up. `FUZZ_RUNS=100000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 60)
+const { RUNS, SEED } = fuzzing()
 
 let time = Date.UTC(2026, 2, 14, 12)
 const clock = (): number => time

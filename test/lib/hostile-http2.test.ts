@@ -9,7 +9,7 @@ import {
 } from 'node:http2'
 import { connect, createServer as createRelay, type AddressInfo, type Socket } from 'node:net'
 import * as fc from 'fast-check'
-import tap, { test, type Test } from 'tap'
+import { test, type Test } from 'tap'
 import {
   Builder,
   conditionalGet,
@@ -23,19 +23,13 @@ import {
   toListener,
 } from '../../lib/index.ts'
 import { statusOf } from '../../lib/error-response.ts'
+import { fuzzing } from '../fuzz.ts'
 import { SECRET } from '../session-app.ts'
 
 /** A request that takes longer than this is one that hangs. */
 const TOO_LONG = 5000
 
-/** How many requests a run makes up. `FUZZ_RUNS=100000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 60)
+const { RUNS, SEED } = fuzzing()
 
 const LIMIT = 1024
 

@@ -16,16 +16,10 @@ import {
 } from '../../lib/index.ts'
 import { Keyring, SALTS } from '../../lib/keyring.ts'
 import { unwrap, type EnvelopeForm } from '../../lib/message-metadata.ts'
+import { fuzzing } from '../fuzz.ts'
 import { SECRET } from '../session-app.ts'
 
-/** How many messages each reader is given. `FUZZ_RUNS=100000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 60)
+const { RUNS, SEED } = fuzzing()
 
 const NOON = Date.UTC(2026, 2, 14, 12)
 /** The last millisecond that is written with a year of four digits. */

@@ -1,18 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import * as fc from 'fast-check'
-import tap, { test } from 'tap'
+import { test } from 'tap'
 import { Builder, type App, type Mapped, type RackResponse } from '../../lib/index.ts'
+import { fuzzing } from '../fuzz.ts'
 import { askRaw, serve } from '../server.ts'
 
-/** How many stacks are made up. `FUZZ_RUNS=100000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 60)
+const { RUNS, SEED } = fuzzing()
 
 type Req = IncomingMessage & Partial<Mapped>
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import expressSession from 'express-session'
 import * as fc from 'fast-check'
-import tap, { test, type Test } from 'tap'
+import { test, type Test } from 'tap'
 import {
   Builder,
   cookies,
@@ -22,15 +22,12 @@ import { ExpressStore } from '../../stores/express-store.ts'
 import { MemcachedStore } from '../../stores/memcached-store.ts'
 import { RedisStore } from '../../stores/redis-store.ts'
 import { SqliteStore } from '../../stores/sqlite-store.ts'
+import { fuzzing } from '../fuzz.ts'
 import { memcached } from '../memcached.ts'
 import { clientOf, startRedis } from '../redis.ts'
 import { SECRET } from '../session-app.ts'
 
-/** How many sequences each store is asked for. `FUZZ_RUNS=100000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
+const { RUNS, SEED } = fuzzing()
 
 const KEY = '_session_id'
 const OWNER = 'userId'
@@ -679,9 +676,6 @@ const stores: Record<string, (t: Test) => SessionStore | Promise<SessionStore>> 
     return store
   },
 }
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 60)
 
 for (const [name, make] of Object.entries(stores)) {
   test(`${name}: whatever a browser's requests do to a session is what an ordinary object would have come to`, async (t) => {

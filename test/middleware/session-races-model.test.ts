@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis'
 import { Client as MemjsClient } from 'memjs'
 import type { IncomingMessage } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
-import tap, { test, type Test } from 'tap'
+import { test, type Test } from 'tap'
 import {
   AbstractStore,
   Builder,
@@ -27,6 +27,7 @@ import { ExpressStore, type ExpressSessionStore } from '../../stores/express-sto
 import { MemcachedStore } from '../../stores/memcached-store.ts'
 import { RedisStore } from '../../stores/redis-store.ts'
 import { SqliteStore } from '../../stores/sqlite-store.ts'
+import { fuzzing } from '../fuzz.ts'
 import { memcached } from '../memcached.ts'
 import { clientOf, startRedis } from '../redis.ts'
 import { SECRET } from '../session-app.ts'
@@ -56,11 +57,7 @@ import {
   type Visit,
 } from '../session-scene.ts'
 
-/** How many scenes each store is asked for. `FUZZ_RUNS=20000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 200)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 5 } : {}
+const { RUNS, SEED } = fuzzing(200, 300, 5)
 
 const KEY = '_session_id'
 const OLD_SECRET = 'the secret of last year, which is long enough and known to everybody'
@@ -523,9 +520,6 @@ const kinds: readonly Kind[] = [
     },
   },
 ]
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 300)
 
 for (const { name, traits, make } of kinds) {
   test(`${name}: whatever the order of a browser's requests, what is gone stays gone, and what was acknowledged is kept`, async (t) => {

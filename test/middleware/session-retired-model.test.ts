@@ -2,7 +2,7 @@ import expressSession from 'express-session'
 import * as fc from 'fast-check'
 import { createHmac } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import tap, { test } from 'tap'
+import { test } from 'tap'
 import { BrowserJar } from '../../lib/browser-jar.ts'
 import {
   AbstractStore,
@@ -21,6 +21,7 @@ import {
 } from '../../lib/index.ts'
 import { MockRequest } from '../../lib/testing.ts'
 import { ExpressSessions } from '../../stores/express-store.ts'
+import { fuzzing } from '../fuzz.ts'
 import { SECRET } from '../session-app.ts'
 import {
   Account,
@@ -42,11 +43,7 @@ import {
   type Visit,
 } from '../session-scene.ts'
 
-/** How many scenes each change is asked for. `FUZZ_RUNS=20000` looks for longer. */
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 150)
-
-/** The same each time, unless one looks for longer: a new failure is not to meet whoever changed something else. */
-const SEED = process.env['FUZZ_RUNS'] === undefined ? { seed: 20261120 } : {}
+const { RUNS, SEED } = fuzzing(150, 300)
 
 const OLD_SECRET = 'the secret of last year, which is long enough and known to everybody'
 
@@ -383,9 +380,6 @@ async function check(played: Played): Promise<number> {
   checkTold(played)
   return played.change.now.store.inCookie === true ? played.jar.size : checkRecords(played)
 }
-
-// tap's own half a minute is for the default
-tap.setTimeout(30_000 + RUNS * 300)
 
 for (const [name, make] of Object.entries(changes)) {
   test(`after a change of ${name}, a session goes on as one, and what is gone stays gone`, async (t) => {
