@@ -35,8 +35,14 @@ export function makePrivate(response: RackResponse, hasSession: boolean): RackRe
 }
 
 function hasCacheHeader(headers: RackHeaders): boolean {
-  for (const name in headers) if (CACHE_HEADER.test(name)) return true
+  for (const name in headers) if (mayBeCacheHeader(name) && CACHE_HEADER.test(name)) return true
   return false
+}
+
+/** By its last letter, y, l or s, which most others do not have. */
+function mayBeCacheHeader(name: string): boolean {
+  const letter = name.charCodeAt(name.length - 1) | 0x20
+  return letter === 0x79 || letter === 0x6c || letter === 0x73
 }
 
 /** The headers with one more name in Vary, where it is not there yet. */

@@ -4,7 +4,7 @@ import { InvalidOptionError } from './errors.ts'
 import { type CodecOptions, copyKeys, MessageCodec } from './message-codec.ts'
 import type { OpenedMessage, OpenOptions, SealOptions } from './message-codec.ts'
 import { checkDigest, type Digest, signedData } from './message-verifier.ts'
-import { randomBytes } from './random-pool.ts'
+import { fillRandom } from './random-pool.ts'
 
 /** The keys of a message in the retired format. */
 export interface LegacyKeys {
@@ -23,6 +23,9 @@ export interface MessageEncryptorOptions extends CodecOptions {
 
 type GcmKey = { cipher: 'aes-128-gcm' | 'aes-192-gcm' | 'aes-256-gcm'; key: Buffer }
 type CbcKey = { key: Buffer; signKey: Buffer; digest: Digest }
+
+// Of the message that is being sealed: the cipher copies it, and so does the text.
+const nonce = Buffer.alloc(12)
 
 // Node would take a tag of four bytes, which can be guessed.
 const gcmOptions = { authTagLength: 16 }
@@ -52,12 +55,12 @@ export class MessageEncryptor extends MessageCodec {
   encryptAndSign(value: unknown, options: SealOptions = {}): string {
     const { cipher: name, key } = this.#keys[0] as GcmKey
     const text = this.serialize(value, options)
-    const iv = randomBytes(12)
-    const cipher = createCipheriv(name, key, iv)
+    fillRandom(nonce)
+    const cipher = createCipheriv(name, key, nonce)
     const data = cipher.update(text, 'utf8')
     cipher.final()
     const tag = cipher.getAuthTag()
-    return `${data.toString(this.base64)}--${iv.toString(this.base64)}--${tag.toString(this.base64)}`
+    return `${data.toString(this.base64)}--${nonce.toString(this.base64)}--${tag.toString(this.base64)}`
   }
 
   /** The value, or undefined if the message is not to be believed for whatever reason. JSON's null is a value. */

@@ -4,7 +4,7 @@ import type { OpenedSeal } from './session-store.ts'
 const HALF = 8 * 1024 * 1024
 
 /** Characters at a cookie's end by which it is found: they hold the tag of its seal, which no two have in common. */
-const TAIL = 40
+const TAIL = 24
 
 interface Opened {
   readonly text: string
@@ -17,13 +17,12 @@ interface Opened {
  * what was authenticated gets in, so nobody can fill it with what he made up.
  */
 export class OpenedCookies {
-  #recent = new Map<string, Opened>()
-  #older = new Map<string, Opened>()
+  #recent = new Map<number, Opened>()
+  #older = new Map<number, Opened>()
   #characters = 0
 
   get(text: string): OpenedSeal | undefined {
-    // to hash the whole would cost more than the rest of the search
-    const tail = text.slice(-TAIL)
+    const tail = hashOf(text)
     const opened = this.#recent.get(tail)
     if (opened !== undefined && opened.text === text) return opened.seal
     const older = this.#older.get(tail)
@@ -36,10 +35,10 @@ export class OpenedCookies {
   set(text: string, seal: OpenedSeal): void {
     // a copy: a part of a header would keep all of it
     const copy = Buffer.from(text, 'latin1').toString('latin1')
-    this.#put(copy.slice(-TAIL), { text: copy, seal })
+    this.#put(hashOf(copy), { text: copy, seal })
   }
 
-  #put(tail: string, opened: Opened): void {
+  #put(tail: number, opened: Opened): void {
     this.#characters += opened.text.length - (this.#recent.get(tail)?.text.length ?? 0)
     if (this.#characters > HALF) {
       // cheaper than to keep them in the order of use; what is asked for again comes back
@@ -49,4 +48,11 @@ export class OpenedCookies {
     }
     this.#recent.set(tail, opened)
   }
+}
+
+/** A number for a text; to look for the text itself, all of it would have to be read once more, and kept twice. */
+function hashOf(text: string): number {
+  let hash = 0
+  for (let i = Math.max(0, text.length - TAIL); i < text.length; i++) hash = (hash * 31 + text.charCodeAt(i)) | 0
+  return hash
 }

@@ -15,13 +15,20 @@ let next = pool.length
  */
 export function randomBytes(size: number): Buffer {
   if (!(size <= pool.length) || size < 0 || !Number.isInteger(size)) return systemRandomBytes(size)
-  if (next + size > pool.length) {
+  const bytes = Buffer.allocUnsafe(size)
+  fillRandom(bytes)
+  return bytes
+}
+
+/** The same into bytes that are there: a nonce that is copied at once needs none of its own. At most 8 KiB. */
+export function fillRandom(bytes: Uint8Array): void {
+  if (next + bytes.length > pool.length) {
     randomFillSync(pool)
     next = 0
   }
-  const bytes = Buffer.allocUnsafe(size)
-  pool.copy(bytes, 0, next, next + size)
-  pool.fill(0, next, next + size)
-  next += size
-  return bytes
+  // for the few bytes of a nonce, a call into C++ would take longer
+  for (let i = 0; i < bytes.length; i++) {
+    bytes[i] = pool[next] as number
+    pool[next++] = 0
+  }
 }

@@ -1,5 +1,6 @@
+import type { IncomingMessage } from 'node:http'
 import { describe, type Middleware } from '../lib/app.ts'
-import { callInner } from '../lib/call-inner.ts'
+import { callEntered } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar, type JarConfig } from '../lib/cookie-jar.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
 import { Keyring, type KeyringOptions } from '../lib/keyring.ts'
@@ -31,13 +32,10 @@ export function cookies(options: CookiesOptions = {}): Middleware<{ readonly coo
   const adds = config.keyring.hasSecret ? ['cookies', 'cookies.secret'] : ['cookies']
 
   return describe('cookies', { adds }, (app) => (req) => {
+    const inner = req as IncomingMessage & { cookies: CookieJar }
+    const outer: CookieJar | undefined = inner.cookies
     const jar = new RequestJar(req, config)
-    return callInner(
-      app,
-      req,
-      { cookies: jar },
-      (response) => jar.commit(response),
-      () => jar.close(),
-    )
+    inner.cookies = jar
+    return callEntered(app, inner, outer && { cookies: outer }, jar)
   })
 }

@@ -173,8 +173,9 @@ export function csrf(
       }
       // a page with a token is one visitor's, wherever the token is kept
       const owned = (response: RackResponse): RackResponse => (issued ? makePrivate(response, true) : response)
-      if (skip?.(req) === true) return callInner(app, request, { csrfToken }, owned)
-      const call = (): Answer => callInner(app, request, { csrfToken }, (response) => checked(owned(response), req))
+      if (skip?.(req) === true) return callInner(app, request, { csrfToken }, { commit: owned })
+      const commit = (response: RackResponse): Answer => checked(owned(response), req)
+      const call = (): Answer => callInner(app, request, { csrfToken }, { commit })
       const reason = judge(req, own)
       if (reason === undefined) return call()
       if (!isPromise(reason)) return refuse(reason, req, own, call)

@@ -32,20 +32,22 @@ export function flash<Data extends object = FlashTypes>(): Middleware<
       app,
       req,
       { flash: handle as unknown as FlashHandle<Data> },
-      (response) => {
-        const committed = handle.commit()
-        if (committed === undefined) return response
-        // the body waits for the session, and may fail meanwhile
-        guardBody(response)
-        return committed.then(
-          () => response,
-          (error: unknown) => {
-            closeBody(response[2])
-            throw error
-          },
-        )
+      {
+        commit(response) {
+          const committed = handle.commit()
+          if (committed === undefined) return response
+          // the body waits for the session, and may fail meanwhile
+          guardBody(response)
+          return committed.then(
+            () => response,
+            (error: unknown) => {
+              closeBody(response[2])
+              throw error
+            },
+          )
+        },
+        close: () => handle.close(),
       },
-      () => handle.close(),
     )
   })
 }

@@ -43,16 +43,13 @@ export function form(options: FormOptions = {}): Middleware<{ readonly form: () 
   }
   return describe('form', { adds: ['form'] }, (app) => (req) => {
     const added = { form: (): Promise<URLSearchParams> => formOf(req, limit) }
-    return callInner(
-      app,
-      req,
-      added,
-      (response) => {
+    return callInner(app, req, added, {
+      commit(response) {
         drain(req)
         return response
       },
-      () => drain(req),
-    )
+      close: () => drain(req),
+    })
   })
 }
 

@@ -32,8 +32,12 @@ export function requestId(options: RequestIdOptions = {}): Middleware<{ readonly
 
   return describe('requestId', { adds: ['requestId'] }, (app) => (req: IncomingMessage & { requestId?: string }) => {
     const id = req.requestId ?? (givenId(req, name) || randomUUID())
-    const leave = ([status, headers, body]: RackResponse): RackResponse => [status, withHeader(headers, name, id), body]
-    return callInner(app, req, { requestId: id }, leave)
+    const commit = ([status, headers, body]: RackResponse): RackResponse => [
+      status,
+      withHeader(headers, name, id),
+      body,
+    ]
+    return callInner(app, req, { requestId: id }, { commit })
   })
 }
 

@@ -1,5 +1,5 @@
 import { describe, type Middleware } from '../lib/app.ts'
-import { callInner } from '../lib/call-inner.ts'
+import { callEntered } from '../lib/call-inner.ts'
 import { RequestJar, type CookieJar } from '../lib/cookie-jar.ts'
 import { checkCookie, fix, type CookieOptions } from '../lib/cookie-options.ts'
 import { InvalidOptionError, StackOrderError } from '../lib/errors.ts'
@@ -55,14 +55,11 @@ export function session<Data extends object = Record<string, unknown>>(
         'session needs, above it, the layer that adds req.cookies: use(cookies({ secret })) first.',
       )
     }
+    const inner = req as typeof req & { session: SessionHandle<Data> }
+    const outer: SessionHandle<Data> | undefined = inner.session
     const handle = new RequestSession(config, req, jar)
-    return callInner(
-      app,
-      req,
-      { session: handle as unknown as SessionHandle<Data> },
-      (response) => handle.commit(response),
-      () => handle.close(),
-    )
+    inner.session = handle as unknown as SessionHandle<Data>
+    return callEntered(app, inner, outer && { session: outer }, handle)
   })
 }
 

@@ -85,6 +85,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   readonly #isOwn: boolean
   readonly #prefix: string
   readonly #deadline: number
+  #gathers = false
   readonly #clock: () => number
 
   /** @throws {InvalidOptionError} */
@@ -107,6 +108,7 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
   }
 
   override findSession(_req: IncomingMessage, sid: SessionId): Promise<StoredSession | undefined> {
+    this.#gather()
     return this.#within(this.#client.hgetall(this.#keyOf(sid.privateId))).then((fields) => this.#read(fields))
   }
 
@@ -406,8 +408,24 @@ export class RedisStore extends AbstractStore implements TouchableStore, Renewab
 
   #run({ sha, lua }: Script, key: string, args: readonly (string | number)[]): Promise<unknown> {
     const client = this.#client
+    this.#gather()
     // a Redis that was restarted, or a new master, does not know the script
     return this.#within(client.evalsha(sha, 1, key, ...args), () => client.eval(lua, 1, key, ...args))
+  }
+
+  /**
+   * What is asked for in one turn of the event loop leaves in one write: to hand each command to the system by itself
+   * takes longer than all else that is done for it. How a cluster's connections write is left to its client.
+   */
+  #gather(): void {
+    const { stream } = this.#client as Partial<Pick<Redis, 'stream'>>
+    if (this.#gathers || stream === undefined) return
+    this.#gathers = true
+    stream.cork()
+    setImmediate(() => {
+      this.#gathers = false
+      stream.uncork()
+    })
   }
 
   /** What comes too late is ignored. */
