@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http'
-import { isLayer, isPromise, type App, type LayerDescription, type Middleware } from './app.ts'
+import { isLayer, isPromise, type App, type LayerDescription, type Middleware, type RackResponse } from './app.ts'
 import { takeResponse } from './body.ts'
+import { layerSteps, type LayerMessage } from './channels.ts'
 import { InvalidOptionError, SecretMissingError, StackOrderError } from './errors.ts'
+import { isWatched, trace } from './trace.ts'
 import { locationOf, urlMap, type Mapped } from './url-map.ts'
 
 /** The properties that `Needs` has and `Has` lacks; if there is none, those that may be something else. */
@@ -198,6 +200,7 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
             `The layer ${nameOf(step.layer)} made no app: a middleware is a function from an app to an app.`,
           )
         }
+        built = watched('layer', step.layer.name, built)
         continue
       }
       // maps side by side are one table, so that the longest prefix wins whatever their order; of two equal ones,
@@ -226,10 +229,20 @@ export class Builder<Req extends IncomingMessage = IncomingMessage> {
 
 /** The controller, with its responses looked at before a layer sees them: a session is not saved for what is none. */
 function checked(app: App): App {
-  return (req) => {
+  return watched('controller', app.name, (req) => {
     const response = app(req)
     return isPromise(response) ? response.then(takeResponse) : takeResponse(response)
-  }
+  })
+}
+
+/** An app of which the channels tell, where anybody listens. */
+function watched(kind: LayerMessage['kind'], name: string, app: App): App {
+  return (req) => (isWatched(layerSteps) ? trace(layerSteps, { req, name, kind }, () => app(req), noteStatus) : app(req))
+}
+
+function noteStatus(message: LayerMessage, response: RackResponse): void {
+  // what is no response is refused further up
+  if (Array.isArray(response)) message.status = response[0]
 }
 
 function nameOf(layer: { readonly name: string }): string {

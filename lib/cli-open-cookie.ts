@@ -3,6 +3,7 @@ import { KeyGenerator } from './key-generator.ts'
 import { purposeOf, SALTS } from './keyring.ts'
 import type { OpenedMessage, OpenOptions } from './message-codec.ts'
 import { MessageEncryptor } from './message-encryptor.ts'
+import { purposeIn } from './message-metadata.ts'
 import { MessageVerifier, type Digest } from './message-verifier.ts'
 
 /** How a cookie of Rails' format is to be opened. The names are those of `cookies()`. */
@@ -165,17 +166,4 @@ function codecOf({
     requirePurpose,
     legacy: legacyKeys.map((key, i) => ({ key, signKey: signKeys[i] as Buffer })),
   })
-}
-
-/** What the envelope, if there is one, says that it was sealed for. */
-function purposeIn(bytes: Buffer): string | undefined {
-  // as Rails knows it; a session may hold the same key elsewhere
-  if (!bytes.toString('latin1').startsWith('{"_rails":{"message":')) return undefined
-  try {
-    const { _rails: envelope } = JSON.parse(bytes.toString()) as { _rails?: { pur?: unknown } | null }
-    const purpose = envelope?.pur
-    return typeof purpose === 'string' && purpose !== '' ? purpose : undefined
-  } catch {
-    return undefined
-  }
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { parseCookie, stringifySetCookie, type Cookies } from 'cookie'
 import type { RackResponse } from './app.ts'
+import { cookiesParse, cookiesSet, type CookiesMessage, type SetCookieMessage } from './channels.ts'
 import {
   attributesOf,
   checkAttributes,
@@ -17,6 +18,7 @@ import { copyJson, equalJson, type JsonValue } from './json.ts'
 import { purposeOf, type Keyring } from './keyring.ts'
 import type { OpenedMessage } from './message-codec.ts'
 import { hostOf, isSecure } from './request.ts'
+import { withDetails } from './trace.ts'
 import { warnOnce } from './warning.ts'
 
 /** A jar of cookies: what the browser sent, and what this request wrote. Reads see this request's own writes. */
@@ -73,7 +75,7 @@ export interface JarConfig {
 /** What a Set-Cookie line can name. */
 const NAME = /^[!-:<>-~]+$/
 
-const asIs = (value: string): string => value
+const AS_IS = { decode: (value: string): string => value }
 
 /** The jar of one request. The header is not parsed until somebody looks, and a value not decoded until read. */
 export class RequestJar implements CookieJar {
@@ -134,7 +136,7 @@ export class RequestJar implements CookieJar {
     if (header.indexOf(name, header.indexOf(name) + 1) === -1) return [first]
     const values: string[] = []
     for (const pair of header.split(';')) {
-      const value = parseCookie(pair, { decode: asIs })[name]
+      const value = parseCookie(pair, AS_IS)[name]
       if (value !== undefined && values.push(value) === limit) break
     }
     return values
@@ -214,7 +216,7 @@ export class RequestJar implements CookieJar {
     const names = new Set<string>()
     // an object would list names that are numbers first
     for (const pair of (this.#req.headers.cookie ?? '').split(';')) {
-      for (const name in parseCookie(pair, { decode: asIs })) names.add(name)
+      for (const name in parseCookie(pair, AS_IS)) names.add(name)
     }
     for (const [name, value] of this.#written ?? []) {
       if (value === undefined) names.delete(name)
@@ -227,6 +229,7 @@ export class RequestJar implements CookieJar {
   commit(response: RackResponse): RackResponse {
     this.#committed = true
     if (this.#lines === undefined || this.#lines.size === 0) return response
+    if (cookiesSet.hasSubscribers) for (const line of this.#lines.values()) this.#publish(line)
     const [status, headers, body] = response
     const lines = [...getHeaderLines(headers, 'set-cookie'), ...this.#lines.values()]
     return [status, withHeader(headers, 'set-cookie', lines), body]
@@ -238,7 +241,24 @@ export class RequestJar implements CookieJar {
   }
 
   #cookies(): Cookies {
-    return (this.#sent ??= parseCookie(this.#req.headers.cookie ?? '', { decode: asIs }))
+    if (this.#sent === undefined) {
+      const header = this.#req.headers.cookie ?? ''
+      this.#sent = parseCookie(header, AS_IS)
+      if (cookiesParse.hasSubscribers) {
+        const count = Object.keys(this.#sent).length
+        const message: CookiesMessage = { req: this.#req, count, bytes: header.length }
+        cookiesParse.publish(withDetails(message, header))
+      }
+    }
+    return this.#sent
+  }
+
+  #publish(line: string): void {
+    const pair = line.split(';', 1)[0] as string
+    const name = pair.slice(0, pair.indexOf('='))
+    const expires = this.#written?.get(name) === undefined
+    const message: SetCookieMessage = { req: this.#req, name, bytes: pair.length - 1, expires }
+    cookiesSet.publish(withDetails(message, line))
   }
 
   #sameSiteOf({ sameSite }: CookieOptions): SameSite | null {

@@ -1,8 +1,10 @@
+import type { RefusalReason } from './channels.ts'
 import { decodeSealed } from './cookie-value.ts'
 import { InvalidOptionError, SecretMissingError, SecretTooShortError } from './errors.ts'
 import { KeyGenerator } from './key-generator.ts'
 import type { OpenedMessage, OpenOptions } from './message-codec.ts'
 import { MessageEncryptor } from './message-encryptor.ts'
+import { purposeIn } from './message-metadata.ts'
 import { checkDigest, MessageVerifier } from './message-verifier.ts'
 import { OpenedCookies } from './opened-cookies.ts'
 import type { SessionData } from './session-hash.ts'
@@ -57,6 +59,9 @@ export const SALTS: Record<'encrypted' | 'signed' | 'legacyEncrypted' | 'legacyS
 
 /** Base64 as `encodeURIComponent` and Rails escape it, or decoded. */
 const AS_WRITTEN = /^(?:(?:[\w-]|%2B|%2F|%3D)*|[\w+/=-]*)$/
+
+/** Base64 of the data, the nonce and the tag, or of the retired format's data and HMAC. */
+const SEALED = /^[\w+/=-]+--[\w+/=-]+$/
 
 /** The keys of a stack, each derived once, on first use. */
 export class Keyring implements Sealer {
@@ -150,6 +155,30 @@ export class Keyring implements Sealer {
     // as it is written, so that of one cookie there is one, however a visitor spells it
     if (AS_WRITTEN.test(raw)) cookies.set(raw, seal)
     return seal
+  }
+
+  /** Which check a value that `openRaw` refused did not pass. */
+  whyRefused(raw: string, name: string, now: number): RefusalReason {
+    const text = decodeSealed(raw)
+    if (text === undefined || !SEALED.test(text)) return 'form'
+    const purpose = purposeOf(name)
+    const bytes = this.#authenticate(text)
+    if (bytes === undefined) return 'seal'
+    if (this.openMessage('encrypted', text, { purpose, now: -Infinity }) === undefined) {
+      const sealedFor = purposeIn(bytes)
+      return sealedFor === purpose ? 'content' : 'purpose'
+    }
+    return this.openMessage('encrypted', text, { purpose, now }) === undefined ? 'ended' : 'content'
+  }
+
+  #authenticate(text: string): Buffer | undefined {
+    const authentic = this.encryptor.authenticate(text)
+    if (authentic !== undefined) return authentic.bytes
+    for (const keyring of this.#retired) {
+      const bytes = keyring.#authenticate(text)
+      if (bytes !== undefined) return bytes
+    }
+    return undefined
   }
 
   /** Opens a message of either kind, under the keys that there are or those that were. @throws {SecretMissingError} */

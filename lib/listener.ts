@@ -9,6 +9,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
 import { chunksOf, closeBody, joinChunks, NOT_TEXT, takeResponse, type Chunks } from './body.ts'
 import { Builder } from './builder.ts'
+import { requestEnd, requestStart, response as responseOut, type RequestMessage, type ResponseMessage } from './channels.ts'
 import { errorResponse, statusOf } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
 import { isHttp2 } from './request.ts'
@@ -44,6 +45,7 @@ export function toListener(app: App | Builder, options: ListenerOptions = {}): L
   return function listener(request, res): void {
     const req = request as IncomingMessage
     const out = new Output(req, res as ServerResponse, onError)
+    if (requestStart.hasSubscribers || requestEnd.hasSubscribers) publishRequest(req, res as ServerResponse)
     try {
       const response = call(req)
       if (isPromise(response)) {
@@ -145,6 +147,10 @@ class Output {
       }
     }
     this.res.writeHead(status, headers)
+    if (responseOut.hasSubscribers) {
+      const message: ResponseMessage = { req: this.req, status }
+      responseOut.publish(message)
+    }
   }
 
   async #sendStream(
@@ -207,6 +213,16 @@ class Output {
       queue?.off('close', leave)
     }
   }
+}
+
+function publishRequest(req: IncomingMessage, res: ServerResponse): void {
+  const begun: RequestMessage = { req }
+  requestStart.publish(begun)
+  res.once('close', () => {
+    const { headersSent, writableFinished: complete } = res
+    const ended: RequestMessage = { req, status: headersSent ? res.statusCode : undefined, complete }
+    requestEnd.publish(ended)
+  })
 }
 
 const LYING_LENGTH = 'The content-length of a response must be the number of bytes of its body.'

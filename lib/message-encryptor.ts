@@ -21,6 +21,12 @@ export interface MessageEncryptorOptions extends CodecOptions {
   legacy?: readonly LegacyKeys[] | undefined
 }
 
+/** What was sealed, and by which key. */
+export interface Authentic {
+  readonly bytes: Buffer
+  readonly keyIndex: number
+}
+
 type GcmKey = { cipher: 'aes-128-gcm' | 'aes-192-gcm' | 'aes-256-gcm'; key: Buffer }
 type CbcKey = { key: Buffer; signKey: Buffer; digest: Digest }
 
@@ -69,11 +75,17 @@ export class MessageEncryptor extends MessageCodec {
   }
 
   override open(message: string, options: OpenOptions = {}): OpenedMessage | undefined {
-    if (typeof message !== 'string') return undefined
-    return this.#openGcm(message, options) ?? (this.#legacy.length === 0 ? undefined : this.#openCbc(message, options))
+    const authentic = this.authenticate(message)
+    return authentic && this.deserialize(authentic.bytes, authentic.keyIndex, options)
   }
 
-  #openGcm(message: string, options: OpenOptions): OpenedMessage | undefined {
+  /** What one of the keys has sealed, whatever it is for and whether or not it has ended. */
+  authenticate(message: string): Authentic | undefined {
+    if (typeof message !== 'string') return undefined
+    return this.#decryptGcm(message) ?? (this.#legacy.length === 0 ? undefined : this.#decryptCbc(message))
+  }
+
+  #decryptGcm(message: string): Authentic | undefined {
     // Cut from the end, where the lengths are known: the data may hold two dashes itself, in the alphabet for URLs.
     const tagAt = message.length - (this.base64 === 'base64' ? 24 : 22)
     const ivAt = tagAt - 2 - 16
@@ -87,13 +99,13 @@ export class MessageEncryptor extends MessageCodec {
 
     for (let keyIndex = 0; keyIndex < this.#keys.length; keyIndex++) {
       const bytes = decryptGcm(this.#keys[keyIndex] as GcmKey, data, iv, tag)
-      if (bytes !== undefined) return this.deserialize(bytes, keyIndex, options)
+      if (bytes !== undefined) return { bytes, keyIndex }
     }
     return undefined
   }
 
   // base64( base64(ciphertext) -- base64(iv, 16 bytes) ) -- hexadecimal HMAC of the outer base64
-  #openCbc(message: string, options: OpenOptions): OpenedMessage | undefined {
+  #decryptCbc(message: string): Authentic | undefined {
     for (const [index, key] of this.#legacy.entries()) {
       // Nothing is decrypted before it is authenticated: CBC's padding would be an oracle.
       const signed = signedData(message, key.signKey, key.digest)
@@ -107,7 +119,7 @@ export class MessageEncryptor extends MessageCodec {
       if (data === undefined || iv?.length !== 16) return undefined
 
       const bytes = decryptCbc(key, data, iv)
-      return bytes && this.deserialize(bytes, this.#keys.length + index, options)
+      return bytes && { bytes, keyIndex: this.#keys.length + index }
     }
     return undefined
   }

@@ -134,6 +134,19 @@ function unwrapEnvelope(
   return value === undefined ? undefined : { value, expiresAt: expiryOrNone(expiry) }
 }
 
+/** What the envelope, if there is one, says that it was sealed for. */
+export function purposeIn(bytes: Buffer): string | undefined {
+  // as Rails knows it; a session may hold the same key elsewhere
+  if (!bytes.toString('latin1').startsWith(messageMark)) return undefined
+  try {
+    const { _rails: envelope } = JSON.parse(bytes.toString()) as { _rails?: { pur?: unknown } | null }
+    const purpose = envelope?.pur
+    return typeof purpose === 'string' && purpose !== '' ? purpose : undefined
+  } catch {
+    return undefined
+  }
+}
+
 // The same purpose comes again and again, an application having one session cookie, and so does the same second.
 let lastPurpose: string | undefined
 let lastEnd = ',"pur":null}}'

@@ -11,6 +11,7 @@ import { expiryOf, isDue, MARKER_LIFE } from './session-expiry.ts'
 import { RESERVED_KEYS, type SessionChanges, type SessionData, type SessionHash } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
 import type { LoadedSession, SavedSession, SessionStore, StoreContext } from './session-store.ts'
+import { loadFrom, removeFrom, saveTo } from './store-calls.ts'
 import { warnOnce } from './warning.ts'
 
 /** What a request did with its session. */
@@ -74,6 +75,8 @@ export class SessionCommit {
   readonly #it: Committing
   readonly #context: StoreContext
   #sid: SessionId | undefined
+  /** What differs from what was loaded, once it was saved. */
+  changes: SessionChanges | undefined
   /** The cookie's attributes, once they are checked. */
   #checked: CookieOptions = {}
 
@@ -96,6 +99,7 @@ export class SessionCommit {
     if (destroyed) return this.#remove('destroyed')
     if (options.skip === true) return this.#done('skipped', 'none')
     const changes = hash.changes()
+    this.changes = changes
     if (reset) return hash.isEmpty ? this.#remove('reset') : this.#replace(changes ?? NO_CHANGES)
     if (record === undefined || record.gone === true) {
       if (changes === undefined || hash.isEmpty) return this.#done('unchanged', 'none')
@@ -212,7 +216,7 @@ export class SessionCommit {
       for (const key of RESERVED_KEYS) if (key !== EXPIRE_AFTER) delete data[key]
       const createdAt = record.createdAt === 0 ? now : record.createdAt
       const carried = this.#arriving(record, data, createdAt, record.sid)
-      await this.#config.store.toCookie(this.#req, carried, this.#context)
+      await saveTo(this.#config.store, this.#req, carried, this.#context)
       await this.#forgetThere(before, cookie, there)
     }
     return this.#renew(record, changed)
@@ -228,14 +232,14 @@ export class SessionCommit {
   /** Asked once more: another request may have signed out, or brought it over. What is sealed is where its cookie is. */
   async #isStillIn(before: SessionStore, cookie: string, there: StoreContext): Promise<boolean> {
     if (before.inCookie === true) return true
-    const found = await before.fromCookie(this.#req, cookie, there)
+    const found = await loadFrom(before, this.#req, cookie, there)
     return found !== undefined && found.gone !== true
   }
 
   /** Removes from a retired store what was brought over. */
   async #forgetThere(before: SessionStore, cookie: string, there: StoreContext): Promise<void> {
     try {
-      await before.forgetCookie(this.#req, cookie, there)
+      await removeFrom(before, this.#req, cookie, there)
     } catch {
       warnOnce(
         'LUGGAGE_RACK_RETIRED_STORE',
@@ -250,8 +254,8 @@ export class SessionCommit {
     const { now } = this.#context
     const nothing = { data: {}, changes: NO_CHANGES, owner: undefined }
     const grave = { sid, create: true, createdAt: now, expiresAt: now + MARKER_LIFE, extend: false, ...nothing }
-    await store.toCookie(this.#req, grave, this.#context)
-    await store.forgetCookie(this.#req, sid.publicId, this.#context)
+    await saveTo(store, this.#req, grave, this.#context)
+    await removeFrom(store, this.#req, sid.publicId, this.#context)
   }
 
   /** The same session under a new id, or another owner's. */
@@ -341,7 +345,7 @@ export class SessionCommit {
   }
 
   #put(outcome: CommitOutcome, session: SavedSession, moves = true): Awaitable<Committed> {
-    const put = this.#config.store.toCookie(this.#req, session, this.#context)
+    const put = saveTo(this.#config.store, this.#req, session, this.#context)
     const send = (cookie: string | undefined): Committed => {
       if (cookie === undefined) {
         this.#sid = undefined
@@ -383,7 +387,7 @@ export class SessionCommit {
     const removals: PromiseLike<void>[] = []
     const forget = (value: string | undefined, of: SessionStore, name: string): void => {
       if (value === undefined) return
-      const removal = of.forgetCookie(this.#req, value, { ...this.#context, key: name })
+      const removal = removeFrom(of, this.#req, value, { ...this.#context, key: name })
       if (typeof removal === 'object' && isPromise(removal)) removals.push(removal)
     }
     const valuesOf = (name: string): (string | undefined)[] =>

@@ -3,7 +3,14 @@ import { inspect } from 'node:util'
 import { isPromise, type Awaitable, type RackResponse } from './app.ts'
 import { closeBody, guardBody } from './body.ts'
 import { makePrivate } from './cache-control.ts'
-import { sessionCommit, sessionLoad, type CommitMessage, type LoadMessage } from './channels.ts'
+import {
+  sessionAwait,
+  sessionCommit,
+  sessionLoad,
+  type AwaitMessage,
+  type CommitMessage,
+  type LoadMessage,
+} from './channels.ts'
 import type { RequestJar } from './cookie-jar.ts'
 import { decodeSealed } from './cookie-value.ts'
 import {
@@ -20,6 +27,8 @@ import { SessionHash, type SessionData } from './session-hash.ts'
 import { SessionId } from './session-id.ts'
 import type { SessionRequestOptions } from './session-config.ts'
 import type { LoadedSession, SessionStore, StoreContext } from './session-store.ts'
+import { loadFrom } from './store-calls.ts'
+import { withDetails } from './trace.ts'
 
 /** The session's hash: any key may be absent. */
 export type Session<Data> = Partial<Data>
@@ -188,6 +197,10 @@ export class RequestSession {
       return Promise.reject(new SessionCommittedError('The session was first awaited'))
     }
     this.#looked = true
+    if (sessionAwait.hasSubscribers) {
+      const message: AwaitMessage = { req: this.#req, key: this.#config.key }
+      sessionAwait.publish(message)
+    }
     const cookies = candidatesOf(this.#config, this.#jar)
     try {
       const found = this.#find(cookies, 0, contextOf(this.#config, this.#jar), undefined)
@@ -217,7 +230,7 @@ export class RequestSession {
       if (from && gone) break
       this.#moves = false
       const there = from ? { ...context, key: from.key } : context
-      const found = from?.store ? this.#findIn(from.store, cookie, there) : own.fromCookie(this.#req, cookie, there)
+      const found = from?.store ? this.#findIn(from.store, cookie, there) : loadFrom(own, this.#req, cookie, there)
       const take = (record: LoadedSession | undefined): Awaitable<SessionData> | undefined => {
         if (!record || isOver(record, maxLifetime, context.now)) return undefined
         this.#cookie = cookie
@@ -226,7 +239,7 @@ export class RequestSession {
           gone ??= record
           return undefined
         }
-        this.#publishLoad('found')
+        this.#publishLoad('found', record.data)
         this.#loadedAt = context.now
         return this.#begin(record, record.data)
       }
@@ -256,14 +269,14 @@ export class RequestSession {
     const { store, key } = this.#config
     const sid = store.inCookie === true ? SessionId.generate() : SessionId.derive(there.key, cookie)
     if (store.inCookie !== true) {
-      const moved = await store.fromCookie(this.#req, sid.publicId, { ...there, key })
+      const moved = await loadFrom(store, this.#req, sid.publicId, { ...there, key })
       if (moved) return moved
     }
-    const found = await before.fromCookie(this.#req, cookie, there)
+    const found = await loadFrom(before, this.#req, cookie, there)
     this.#moves = true
     if (store.inCookie !== true && (found === undefined || found.gone === true)) {
       // another request may have brought it over meanwhile
-      const moved = await store.fromCookie(this.#req, sid.publicId, { ...there, key })
+      const moved = await loadFrom(store, this.#req, sid.publicId, { ...there, key })
       if (moved) {
         this.#moves = false
         return moved
@@ -346,15 +359,16 @@ export class RequestSession {
     })
     const saved = commit.save()
     this.close()
-    if (!isPromise(saved)) return this.#committed(saved)
-    return saved.then((result) => this.#committed(result))
+    if (!isPromise(saved)) return this.#committed(saved, commit)
+    return saved.then((result) => this.#committed(result, commit))
   }
 
-  #committed({ outcome, cookie, sid }: Committed): CommitMessage['cookie'] {
+  #committed({ outcome, cookie, sid }: Committed, { changes }: SessionCommit): CommitMessage['cookie'] {
     this.#newId = sid
     if (sessionCommit.hasSubscribers) {
-      const message: CommitMessage = { req: this.#req, key: this.#config.key, outcome, cookie }
-      sessionCommit.publish(message)
+      const changed = changes === undefined ? [] : [...Object.keys(changes.set), ...changes.delete]
+      const message: CommitMessage = { req: this.#req, key: this.#config.key, outcome, cookie, changed }
+      sessionCommit.publish(withDetails(message, { before: this.#record?.data, after: this.#hash?.snapshot(changes) }))
     }
     return cookie
   }
@@ -367,10 +381,10 @@ export class RequestSession {
     return makePrivate(response, existed || cookie !== 'none')
   }
 
-  #publishLoad(outcome: LoadMessage['outcome']): void {
+  #publishLoad(outcome: LoadMessage['outcome'], data?: SessionData): void {
     if (!sessionLoad.hasSubscribers) return
     const message: LoadMessage = { req: this.#req, key: this.#config.key, outcome }
-    sessionLoad.publish(message)
+    sessionLoad.publish(withDetails(message, data))
   }
 }
 

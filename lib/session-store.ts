@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Awaitable } from './app.ts'
+import type { RefusalReason } from './channels.ts'
 import type { SessionChanges, SessionData } from './session-hash.ts'
 import type { SessionId } from './session-id.ts'
 
@@ -15,6 +16,8 @@ export interface Sealer {
   open(value: string, name: string, now: number): Awaitable<OpenedSeal | undefined>
   /** The same of a value as it stood in the header, for a sealer that knows again what it opened lately. */
   openRaw?(raw: string, name: string, now: number): Awaitable<OpenedSeal | undefined>
+  /** Which check such a value does not pass. Asked only where somebody watches. */
+  whyRefused?(raw: string, name: string, now: number): RefusalReason
 }
 
 export interface OpenedSeal {

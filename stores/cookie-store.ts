@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { isPromise, type Awaitable } from '../lib/app.ts'
+import { cookieOpen, type OpenMessage, type RefusalReason } from '../lib/channels.ts'
 import { checkSize } from '../lib/cookie-jar.ts'
 import { decodeSealed } from '../lib/cookie-value.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
@@ -14,6 +15,7 @@ import type {
   SessionStore,
   StoreContext,
 } from '../lib/session-store.ts'
+import { withDetails } from '../lib/trace.ts'
 import { checkTtl, DEFAULT_TTL, type StoreOptions } from './abstract-store.ts'
 
 export interface CookieStoreOptions extends StoreOptions {
@@ -69,13 +71,15 @@ export class CookieStore implements SessionStore {
     this.#revokedSince = revokedSince
   }
 
-  fromCookie(_req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined> {
+  fromCookie(req: IncomingMessage, cookie: string, context: StoreContext): Awaitable<LoadedSession | undefined> {
     const { key, now } = context
     const sealer = this.#sealer ?? context.sealer
     const opened = sealer.openRaw ? sealer.openRaw(cookie, key, now) : openDecoded(sealer, cookie, key, now)
-    return isPromise(opened)
-      ? Promise.resolve(opened).then((seal) => this.#read(seal, context))
-      : this.#read(opened, context)
+    const read = (seal: OpenedSeal | undefined): Awaitable<LoadedSession | undefined> => {
+      if (cookieOpen.hasSubscribers) publishOpen(req, cookie, context, sealer, seal)
+      return this.#read(seal, context)
+    }
+    return isPromise(opened) ? Promise.resolve(opened).then(read) : read(opened)
   }
 
   toCookie(_req: IncomingMessage, session: SavedSession, context: StoreContext): Awaitable<string> {
@@ -115,6 +119,20 @@ export class CookieStore implements SessionStore {
       time === undefined || session.createdAt >= Number(time) ? session : undefined
     return isPromise(since) ? Promise.resolve(since).then(unlessRevoked) : unlessRevoked(since)
   }
+}
+
+function publishOpen(
+  req: IncomingMessage,
+  cookie: string,
+  { key, now }: StoreContext,
+  sealer: Sealer,
+  seal: OpenedSeal | undefined,
+): void {
+  const isOpened = seal !== undefined
+  const reason: RefusalReason | undefined = isOpened ? undefined : (sealer.whyRefused?.(cookie, key, now) ?? 'other')
+  const retired = seal?.retired === true
+  const message: OpenMessage = { req, key, outcome: isOpened ? 'opened' : 'refused', reason, retired }
+  cookieOpen.publish(withDetails(message, cookie))
 }
 
 function openDecoded(sealer: Sealer, raw: string, key: string, now: number): ReturnType<Sealer['open']> {

@@ -1,3 +1,4 @@
+import { Channel } from 'node:diagnostics_channel'
 import Database from 'better-sqlite3'
 import expressSession from 'express-session'
 import { once } from 'node:events'
@@ -162,7 +163,9 @@ function listen(t: Test, search: Search): { heard: Set<string> } {
     heard.add(`${String(name)} ${rest.outcome}`.replace(/^luggage-rack:(session:)?/, ''))
     search.show(`channel ${String(name)}`, rest)
   }
-  const all = Object.values(channels)
+  const all: Channel[] = Object.values(channels).flatMap((one) =>
+    one instanceof Channel ? [one] : [one.start, one.end, one.asyncStart, one.asyncEnd, one.error],
+  )
   for (const channel of all) channel.subscribe(onMessage)
   t.teardown(() => {
     methods.forEach((method, i) => (console[method] = before[i] as typeof console.log))
