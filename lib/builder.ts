@@ -237,7 +237,8 @@ function checked(app: App): App {
 
 /** An app of which the channels tell, where anybody listens. */
 function watched(kind: LayerMessage['kind'], name: string, app: App): App {
-  return (req) => (isWatched(layerSteps) ? trace(layerSteps, { req, name, kind }, () => app(req), noteStatus) : app(req))
+  return (req) =>
+    isWatched(layerSteps) ? trace(layerSteps, { req, name, kind }, () => app(req), noteStatus) : app(req)
 }
 
 function noteStatus(message: LayerMessage, response: RackResponse): void {

@@ -1,6 +1,20 @@
 export type { App, Awaitable, LayerDescription, Middleware, RackBody, RackHeaders, RackResponse } from './app.ts'
 export { Builder, type RequestOf } from './builder.ts'
-export type { CommitMessage, CommitOutcome, LoadMessage, LoadOutcome } from './channels.ts'
+export type {
+  AwaitMessage,
+  CommitMessage,
+  CommitOutcome,
+  CookiesMessage,
+  LayerMessage,
+  LoadMessage,
+  LoadOutcome,
+  OpenMessage,
+  RefusalReason,
+  RequestMessage,
+  ResponseMessage,
+  SetCookieMessage,
+  StoreMessage,
+} from './channels.ts'
 export type { CookieJar, Jar, SealedJar } from './cookie-jar.ts'
 export type { CookieDomain, CookieOptions, SameSite } from './cookie-options.ts'
 export * from './errors.ts'
@@ -35,6 +49,7 @@ export { fromConnect, type ConnectMiddleware } from '../middleware/from-connect.
 export { lint } from '../middleware/lint.ts'
 export { methodOverride, type MethodOverrideOptions } from '../middleware/method-override.ts'
 export { requestId, type RequestIdOptions } from '../middleware/request-id.ts'
+export { serverTiming, type ServerTimingOptions } from '../middleware/server-timing.ts'
 export { session, type SessionOptions } from '../middleware/session.ts'
 export { showExceptions, type ShowExceptionsOptions } from '../middleware/show-exceptions.ts'
 export {

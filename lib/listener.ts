@@ -9,7 +9,13 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { isPromise, type App, type RackBody, type RackHeaders, type RackResponse } from './app.ts'
 import { chunksOf, closeBody, joinChunks, NOT_TEXT, takeResponse, type Chunks } from './body.ts'
 import { Builder } from './builder.ts'
-import { requestEnd, requestStart, response as responseOut, type RequestMessage, type ResponseMessage } from './channels.ts'
+import {
+  requestEnd,
+  requestStart,
+  response as responseOut,
+  type RequestMessage,
+  type ResponseMessage,
+} from './channels.ts'
 import { errorResponse, statusOf } from './error-response.ts'
 import { InvalidOptionError, InvalidResponseError } from './errors.ts'
 import { isHttp2 } from './request.ts'

@@ -18,6 +18,8 @@ import {
   type RackResponse,
   type RequestOf,
 } from 'luggage-rack'
+import { ladder, lifecycle, watchRequests } from 'luggage-rack/lifecycle'
+import { courseOf } from './course.ts'
 import { cartPage, dashboardPage, messagePage, sessionsPage, signInPage, WARES, type CartLine } from './pages.ts'
 import { secretIn } from './secret.ts'
 import { closeStore, listsOwners, storeNamed } from './store.ts'
@@ -26,6 +28,8 @@ const { values } = parseArgs({
   options: {
     port: { type: 'string', default: process.env.PORT || '3000' },
     store: { type: 'string', default: 'cookie' },
+    // prints what happens to each request
+    trace: { type: 'boolean', default: false },
   },
 })
 const store = await storeNamed(values.store)
@@ -37,9 +41,18 @@ function sorry(error: unknown, _req: IncomingMessage, status: number): RackRespo
   return page(status, messagePage('That did not work.'))
 }
 
-const stack = new Builder()
+const secret = secretIn('.luggage-rack-secret')
+
+// the classroom: each request can be watched, and a course leads through them. It shows what visitors have in their
+// sessions, so it is for one's own machine alone
+const isClassroom = process.env.NODE_ENV !== 'production'
+const top = new Builder()
+if (isClassroom) top.use(lifecycle({ data: true })).map('/course', (builder) => courseOf(builder, secret))
+if (values.trace) watchRequests((trace) => console.log(ladder(trace)))
+
+const stack = top
   .use(showExceptions({ render: sorry }))
-  .use(cookies({ secret: secretIn('.luggage-rack-secret') }))
+  .use(cookies({ secret }))
   .use(session<{ user: string; visits: number; cart: CartLine[] }>({ store, key: '_site_session', owner: 'user' }))
   .use(flash())
   .use(form({ limit: 10_000 }))
@@ -165,7 +178,9 @@ server.on('error', (error: NodeJS.ErrnoException) => {
 })
 
 server.listen(Number(values.port), () => {
-  console.log(`The site is at http://localhost:${(server.address() as AddressInfo).port} (Ctrl+C ends it)`)
+  const url = `http://localhost:${(server.address() as AddressInfo).port}`
+  console.log(`The site is at ${url} (Ctrl+C ends it)`)
+  if (isClassroom) console.log(`The course is at ${url}/course/, and each request can be watched at ${url}/lifecycle/`)
 })
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
