@@ -267,7 +267,7 @@ function draftFor(req: IncomingMessage): Draft {
     id: ++last,
     at: Date.now(),
     method: req.method ?? 'GET',
-    url: req.url ?? '/',
+    url: ((req as { scriptName?: string }).scriptName ?? '') + (req.url ?? '/'),
     status: undefined,
     ms: 0,
     stack: [],

@@ -42,6 +42,7 @@ const LAYERS: Readonly<Record<string, string>> = {
   conditionalGet: 'It does nothing on the way in. On the way out it may answer that nothing changed.',
   methodOverride: 'It reads the method that a form asks for.',
   serverTiming: 'It notes the time.',
+  lifecycle: 'It serves the lifecycle page. Every other request goes on as it came.',
   lint: 'It sees whether the layers around it keep to the rules.',
 }
 
@@ -127,7 +128,7 @@ const LOADS: Readonly<Record<LoadMessage['outcome'], string>> = {
   failed: 'The store failed.',
 }
 
-export function loaded({ outcome }: LoadMessage): Words {
+export function loaded({ outcome }: Pick<LoadMessage, 'outcome'>): Words {
   return [`the session is loaded: ${outcome}`, LOADS[outcome]]
 }
 
@@ -189,7 +190,14 @@ export function decision(trace: RequestTrace, commit: CommitMessage | undefined)
           : 'there is a new session'
     return { sent: true, text: `A cookie was sent, because ${why}.` }
   }
-  if (outcome === 'unchanged') return not('nothing in the session differs from what was loaded')
+  if (outcome === 'unchanged') {
+    const isThere = trace.steps.some(({ kind, title }) => kind === 'load' && title === loaded({ outcome: 'found' })[0])
+    return not(
+      isThere
+        ? 'nothing in the session differs from what was loaded'
+        : 'there is no session, and nothing was written to begin one',
+    )
+  }
   if (outcome === 'updated' || outcome === 'refreshed') {
     return not('it holds nothing but the id, which is the same: the change is in the store')
   }

@@ -4,6 +4,7 @@ import { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { describe, type App, type Middleware, type RackResponse } from '../lib/app.ts'
 import { closeBody } from '../lib/body.ts'
+import { requestEnd, requestStart, type RequestMessage } from '../lib/channels.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
 import { isEncrypted, isLoopback, originOf } from '../lib/request.ts'
 import { watchRequests, type RequestTrace } from '../lib/request-trace.ts'
@@ -53,7 +54,7 @@ const MOST_BYTES = 1000
 const SAFE = {
   'cache-control': 'no-store',
   'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
 }
@@ -232,12 +233,18 @@ class Desk {
     again.push(null)
     const replayOf = shown.id
     this.#again.set(again, tampered === undefined ? { replayOf } : { replayOf, tampered })
+    const begun: RequestMessage = { req: again }
+    requestStart.publish(begun)
+    let status = 500
     try {
-      const [, , body] = await this.#app(again)
+      const [answered, , body] = await this.#app(again)
+      status = answered
       closeBody(body)
     } catch {
       // the trace says it
     }
+    const ended: RequestMessage = { req: again, status, complete: true }
+    requestEnd.publish(ended)
     return (this.#kept.findLast((one) => one.req === again) as Kept).shown
   }
 }

@@ -84,7 +84,11 @@ export function courseOf(builder: Builder, secret: Secret): App {
     if (path === '') return [308, { location: '/course/' }, null]
     const file = Object.hasOwn(files, path) ? files[path] : undefined
     if (file === undefined) return text('There is no such page.\n', 404)
-    return [200, { 'content-type': file[1], 'content-security-policy': "default-src 'self'" }, read(file[0])]
+    return [
+      200,
+      { 'content-type': file[1], 'content-security-policy': "default-src 'self'; img-src data:" },
+      read(file[0]),
+    ]
   })
 }
 

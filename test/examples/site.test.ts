@@ -1,43 +1,16 @@
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { chromium, type BrowserContextOptions, type Page } from 'playwright-core'
+import type { BrowserContextOptions, Page } from 'playwright-core'
 import tap, { test, type Test } from 'tap'
 import { serve } from '../server.ts'
+import { launch, open } from './browser.ts'
 import { start, type Program } from './program.ts'
 
-const executablePath = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium'
-if (!existsSync(executablePath)) {
-  throw new Error(
-    `These tests drive Chromium, and there is none at ${executablePath}. Install it (apt-get install chromium), ` +
-      'or say where it is: CHROMIUM_PATH=/path/to/chromium',
-  )
-}
-
-// it reaches this machine only
-const args =
-  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --disable-background-networking --disable-component-update'
-const browser = await chromium.launch({
-  executablePath,
-  ignoreDefaultArgs: ['--disable-back-forward-cache'], // which people's browsers have
-  args: [...args.split(' '), '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost'],
-})
-tap.teardown(() => browser.close())
+const browser = await launch(tap)
 
 const site = await start(tap, 'site/server', { cwd: tap.testdir(), env: { PORT: '0' } })
 
-/** A browser that was never there opens the site. What it complains of is noted. */
-async function visit(t: Test, url: string = site.url, options: BrowserContextOptions = {}) {
-  const context = await browser.newContext(options)
-  t.teardown(() => context.close())
-  const complaints: string[] = []
-  context.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text())
-  })
-  context.on('weberror', (raised) => complaints.push(raised.error().message))
-  const page = await context.newPage()
-  await page.goto(url)
-  return { page, context, complaints }
-}
+const visit = (t: Test, url: string = site.url, options: BrowserContextOptions = {}) => open(t, browser, url, options)
 
 /** Presses a button, or follows a link, and waits for the page to which it leads. */
 async function press(page: Page, name: string, role: 'button' | 'link' = 'button'): Promise<void> {
