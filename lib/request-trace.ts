@@ -162,7 +162,7 @@ export function watchRequests(
       },
     ],
     [
-      layerSteps.start as Channel,
+      layerSteps.start,
       ({ req, kind, name }: LayerMessage): void => {
         const draft = draftOf(req)
         const layer = words.nameOf(kind, name)
@@ -173,12 +173,12 @@ export function watchRequests(
     ],
     // of what is still under way nothing is known yet
     [
-      layerSteps.end as Channel,
+      layerSteps.end,
       (message: LayerMessage): void => {
         if (message.status !== undefined || message.error !== undefined) leave(message)
       },
     ],
-    [layerSteps.asyncEnd as Channel, leave],
+    [layerSteps.asyncEnd, leave],
     [
       cookiesParse,
       (message: CookiesMessage): void => {
@@ -197,7 +197,7 @@ export function watchRequests(
       },
     ],
     [
-      storeSteps.start as Channel,
+      storeSteps.start,
       (message: StoreMessage): void => {
         const draft = draftOf(message.req)
         draft.trace.store = message.store
@@ -205,12 +205,12 @@ export function watchRequests(
       },
     ],
     [
-      storeSteps.end as Channel,
+      storeSteps.end,
       (message: StoreMessage): void => {
         if (message.found !== undefined || message.error !== undefined) answered(message)
       },
     ],
-    [storeSteps.asyncEnd as Channel, answered],
+    [storeSteps.asyncEnd, answered],
     [cookieOpen, (message: OpenMessage): void => add(draftOf(message.req), 'open', words.opened(message))],
     [
       sessionLoad,

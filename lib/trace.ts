@@ -17,13 +17,13 @@ export function isWatched<Message extends object>(steps: TracingChannel<unknown,
  * Does a step and tells of it, as `TracingChannel.tracePromise` would; but that would take what is no promise for one,
  * and await what has a `then`, which the session has.
  *
- * @param done puts into the message what came of it
+ * @param note puts into the message what came of it
  */
 export function trace<Message extends { error?: unknown }, T>(
   steps: TracingChannel<unknown, Message>,
   message: Message,
   work: () => Awaitable<T>,
-  done: (message: Message, value: T) => void,
+  note: (message: Message, value: T) => void,
 ): Awaitable<T> {
   const { start, end, asyncStart, asyncEnd, error } = steps
   const failed = (reason: unknown): void => {
@@ -35,7 +35,7 @@ export function trace<Message extends { error?: unknown }, T>(
     let result: Awaitable<T>
     try {
       result = work()
-      if (!isPromise(result)) done(message, result)
+      if (!isPromise(result)) note(message, result)
     } catch (reason) {
       failed(reason)
       end.publish(message)
@@ -45,7 +45,7 @@ export function trace<Message extends { error?: unknown }, T>(
     if (!isPromise(result)) return result
     return result.then(
       (value) => {
-        done(message, value)
+        note(message, value)
         asyncStart.publish(message)
         asyncEnd.publish(message)
         return value

@@ -76,13 +76,14 @@ export function serverTiming(options: ServerTimingOptions = {}): Middleware {
 function listen(): void {
   if (listens) return
   listens = true
-  const on = <Message extends { readonly req: IncomingMessage }>(
-    channel: unknown,
+  const on = <Message extends LayerMessage | StoreMessage>(
+    channel: Channel<unknown, Message>,
     hear: (timing: Timing, message: Message) => void,
   ): void =>
-    (channel as Channel).subscribe((message) => {
-      const timing = timings.get((message as Message).req)
-      if (timing) hear(timing, message as Message)
+    channel.subscribe((told) => {
+      const message = told as Message
+      const timing = timings.get(message.req)
+      if (timing) hear(timing, message)
     })
 
   on<LayerMessage>(layerSteps.start, ({ entered }, message) => {

@@ -59,7 +59,7 @@ export function session<Data extends object = Record<string, unknown>>(
     const outer: SessionHandle<Data> | undefined = inner.session
     const handle = new RequestSession(config, req, jar)
     inner.session = handle as unknown as SessionHandle<Data>
-    return callEntered(app, inner, outer && { session: outer }, handle)
+    return callEntered(app, inner, outer === undefined ? undefined : { session: outer }, handle)
   })
 }
 

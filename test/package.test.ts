@@ -84,8 +84,19 @@ test('the packed package holds what it needs, and nothing else', async (t) => {
   const built = /^build\/((?:lib|middleware|stores)\/[\w-]+)\.(?:js|d\.ts)(\.map)?$/
 
   t.same(
-    paths.filter((path) => !source.test(path) && !built.test(path) && !/^docs\/[\w-]+\.md$/.test(path)).toSorted(),
-    ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'],
+    paths
+      .filter((path) => !source.test(path) && !built.test(path) && !/^docs\/[\w-]+\.(?:md|svg)$/.test(path))
+      .toSorted(),
+    [
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'SECURITY.md',
+      'middleware/lifecycle/page.css',
+      'middleware/lifecycle/page.html',
+      'middleware/lifecycle/page.js',
+      'package.json',
+    ],
     'no tests, examples, benchmarks, secrets or files of a tool',
   )
   for (const path of paths) {

@@ -141,7 +141,7 @@ function draw() {
 /** @param {RequestRecord[]} fresh */
 function insert(fresh) {
   const unknown = fresh.filter((record) => !rows.has(keyOf(record)))
-  const all = [...unknown, ...records].sort((a, b) => b.at - a.at || b.id - a.id)
+  const all = [...unknown, ...records].toSorted((a, b) => b.at - a.at || b.id - a.id)
   records = all.slice(0, MOST)
   for (const dropped of all.slice(MOST)) {
     rows.get(keyOf(dropped))?.remove()
@@ -675,7 +675,7 @@ async function replay(tamper) {
     if (!response.ok) throw new Error(answer.error ?? `status ${response.status}`)
     showReplayed(answer)
   } catch (error) {
-    $('replay-result').textContent = `It was not repeated: ${error instanceof Error ? error.message : error}`
+    $('replay-result').textContent = `It was not repeated: ${error instanceof Error ? error.message : String(error)}`
   } finally {
     sending = false
   }
@@ -697,7 +697,7 @@ function showReplayed(record) {
 
 $('again').addEventListener('click', () => replay())
 $('tamper').addEventListener('click', () => {
-  if ($('tamper-at').reportValidity()) replay(Number($('tamper-at').value))
+  if ($('tamper-at').reportValidity()) void replay(Number($('tamper-at').value))
 })
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -714,7 +714,7 @@ function showConnection(text) {
 
 events.addEventListener('open', () => {
   showConnection('connected')
-  load() // what came before the connection, or while it was lost
+  void load() // what came before the connection, or while it was lost
 })
 
 events.addEventListener('request', (event) => receive(JSON.parse(event.data)))
@@ -765,4 +765,4 @@ function forget(old) {
   if (selected && !selected.canReplay) showReplay(selected)
 }
 
-load() // also without the events
+void load() // also without the events

@@ -16,12 +16,14 @@ import {
   MemoryStore,
   methodOverride,
   requestId,
+  serverTiming,
   session,
   showExceptions,
   type App,
   type Middleware,
   type RackResponse,
 } from '../../lib/index.ts'
+import { lifecycle } from '../../middleware/lifecycle.ts'
 import { Client, serve } from '../server.ts'
 import { SECRET } from '../session-app.ts'
 
@@ -43,6 +45,12 @@ const withForm = () => linted().use(form()).use(lint())
 /** Every layer between two lints, doing what it can. */
 const stacks: Record<string, (app: App) => App> = {
   'no layer': (app) => linted().run(app),
+  serverTiming: (app) => linted().use(serverTiming()).use(lint()).run(app),
+  lifecycle: (app) =>
+    linted()
+      .use(lifecycle({ data: true }))
+      .use(lint())
+      .run(app),
   cookies: (app) => withJar().run(app),
   'cookies, written': (app) => withJar().run((req) => (req.cookies.set('a', 'c;d'), app(req))),
   'cookies, sealed': (app) => withJar().run((req) => (req.cookies.encrypted.set('b', { c: 'd' }), app(req))),

@@ -111,7 +111,7 @@ function show(title, trace, body) {
 for (const button of document.querySelectorAll('button[data-station]')) {
   const { station = '' } = /** @type {HTMLButtonElement} */ (button).dataset
   const place = /** @type {HTMLElement} */ (document.querySelector(`#result-${station}`))
-  button.addEventListener('click', async () => {
+  const visit = async () => {
     place.setAttribute('aria-busy', 'true')
     try {
       const shown = (await stations[station]?.()) ?? []
@@ -120,7 +120,8 @@ for (const button of document.querySelectorAll('button[data-station]')) {
       place.replaceChildren(element('p', error instanceof Error ? error.message : String(error)))
     }
     place.setAttribute('aria-busy', 'false')
-  })
+  }
+  button.addEventListener('click', () => void visit())
 }
 
 // from now on the server watches
