@@ -32,10 +32,11 @@ type Shown = RequestTrace & {
   readonly tampered?: { readonly cookie: string; readonly at: number }
 }
 
-/** A request that can be sent again. */
+/** A request that can be sent again: what of it is needed for that. */
 interface Kept {
   readonly shown: Shown
-  readonly req: IncomingMessage
+  readonly headers: IncomingMessage['headers']
+  readonly encrypted: boolean
 }
 
 /** Milliseconds between two requests that a page hears of, so that a busy server does not drown it. */
@@ -69,8 +70,9 @@ const FILES: Readonly<Record<string, [file: string, type: string]>> = {
  * A page that shows each request as it goes through the layers below and comes back, live: for teaching, and for
  * development. Put it above everything else. While no page is open, nothing is watched.
  *
- * It is refused in production, and answers only who asks this machine by a name of its own (`localhost`), unless forced:
- * with `data` it shows whatever all visitors have in their sessions.
+ * It is refused in production, and answers only a browser of this machine that asks by its own name (`localhost`),
+ * unless forced: with `data` it shows whatever all visitors have in their sessions. What comes through a proxy is
+ * refused where the proxy says so; one that says nothing, and asks by `localhost` itself, cannot be told from a browser.
  *
  * @throws {InvalidOptionError} in production; or `path` or `keep` cannot be one
  */
@@ -94,7 +96,7 @@ export function lifecycle(options: LifecycleOptions = {}): Middleware {
       const [target = '/'] = (req.url ?? '/').split('?', 1)
       if (target !== path && !target.startsWith(`${path}/`)) return app(req)
       desk.skip(req)
-      if (!force && !isLoopback(req)) {
+      if (!force && !isFromHere(req)) {
         return plain(403, 'The lifecycle page is for this machine alone: open it as http://localhost.\n')
       }
       if (target === path) return [308, { ...SAFE, location: `${path.slice(path.lastIndexOf('/') + 1)}/` }, null]
@@ -111,8 +113,9 @@ class Desk {
   readonly #kept: Kept[] = []
   readonly #pages = new Set<Readable>()
   readonly #own = new WeakSet<IncomingMessage>()
-  /** What a request that is sent again stands for. */
+  /** What a request that is sent again stands for, and what is shown of it. */
   readonly #again = new WeakMap<IncomingMessage, Pick<Shown, 'replayOf' | 'tampered'>>()
+  readonly #answers = new WeakMap<IncomingMessage, Shown>()
   #stop: (() => void) | undefined
   #linger: NodeJS.Timeout | undefined
   #told = 0
@@ -169,8 +172,9 @@ class Desk {
   #heard(trace: RequestTrace, req: IncomingMessage): void {
     const canReplay = this.#data && trace.method === 'GET'
     const shown: Shown = { ...trace, canReplay, ...this.#again.get(req) }
-    this.#kept.push({ shown, req })
+    this.#kept.push({ shown, headers: req.headers, encrypted: isEncrypted(req) })
     if (this.#kept.length > this.#keep) this.#kept.shift()
+    if (this.#again.has(req)) this.#answers.set(req, shown)
     if (this.#pages.size === 0) return
     const now = performance.now()
     const isAgain = this.#again.has(req)
@@ -213,7 +217,7 @@ class Desk {
     if (kept === undefined) return json(404, { error: 'That request is forgotten. Choose a newer one.' })
     if (!kept.shown.canReplay)
       return json(409, { error: 'Only a GET can be sent again, and only with { data: true }.' })
-    const headers = { ...kept.req.headers }
+    const headers = { ...kept.headers }
     let tampered: Shown['tampered']
     if (tamper !== undefined) {
       const key = kept.shown.session?.key
@@ -227,8 +231,12 @@ class Desk {
     return json(200, await this.#send(kept, headers, tampered))
   }
 
-  async #send({ shown, req }: Kept, headers: IncomingMessage['headers'], tampered: Shown['tampered']): Promise<Shown> {
-    const again = new IncomingMessage(Object.assign(new Socket(), { encrypted: isEncrypted(req) }))
+  async #send(
+    { shown, encrypted }: Kept,
+    headers: IncomingMessage['headers'],
+    tampered: Shown['tampered'],
+  ): Promise<Shown> {
+    const again = new IncomingMessage(Object.assign(new Socket(), { encrypted }))
     Object.assign(again, { method: 'GET', url: shown.url, headers, httpVersionMajor: 1, httpVersionMinor: 1 })
     again.push(null)
     const replayOf = shown.id
@@ -245,8 +253,23 @@ class Desk {
     }
     const ended: RequestMessage = { req: again, status, complete: true }
     requestEnd.publish(ended)
-    return (this.#kept.findLast((one) => one.req === again) as Kept).shown
+    return this.#answers.get(again) as Shown
   }
+}
+
+/** An address of this machine (RFC 1122, section 3.2.1.3, and RFC 4291, section 2.5.3), also as IPv6 has it of IPv4. */
+const HERE = /^(?:::1|(?:::ffff:)?127(?:\.\d{1,3}){3})$/
+
+/**
+ * Whether a browser of this machine asks, by a name of this machine: another machine may write any Host header, and a
+ * page of another site may lead its own name here. What a proxy passes on comes from elsewhere.
+ */
+function isFromHere(req: IncomingMessage): boolean {
+  const { remoteAddress } = req.socket
+  const isPassedOn = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'via'].some(
+    (name) => req.headers[name] !== undefined,
+  )
+  return remoteAddress !== undefined && HERE.test(remoteAddress) && isLoopback(req) && !isPassedOn
 }
 
 /** The Cookie header with one character of a cookie's value changed; `undefined` where there is none. */

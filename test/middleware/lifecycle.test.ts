@@ -1,4 +1,5 @@
-import { request } from 'node:http'
+import { IncomingMessage, request } from 'node:http'
+import { Socket } from 'node:net'
 import { test, type Test } from 'tap'
 import { layerSteps } from '../../lib/channels.ts'
 import { Builder, cookies, MemoryStore, session } from '../../lib/index.ts'
@@ -157,6 +158,23 @@ test('a page of another site can send nothing again, and a name that leads here 
   t.equal((await ask(forced.port, '/lifecycle/', { headers: { host: 'a.example' } })).status, 200)
   t.equal((await get('/lifecycle/replay')).status, 405)
   t.equal((await ask(port, '/lifecycle/', { method: 'POST', headers: { host: 'localhost' } })).status, 405)
+})
+
+test('who asks from another machine, or through a proxy, sees nothing, whatever name he asks for', async (t) => {
+  const app = new Builder().use(lifecycle({ data: true })).run(() => [200, {}, 'the app'])
+  const ask = async (remoteAddress: string | undefined, more: Record<string, string> = {}): Promise<number> => {
+    const socket = Object.defineProperty(new Socket(), 'remoteAddress', { value: remoteAddress })
+    const req = Object.assign(new IncomingMessage(socket), { method: 'GET', url: '/lifecycle/requests' })
+    Object.assign(req.headers, { host: 'localhost', ...more })
+    return (await app(req))[0]
+  }
+  for (const here of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1']) t.equal(await ask(here), 200, here)
+  for (const there of ['10.0.0.7', '::ffff:10.0.0.7', 'fe80::1', '128.0.0.1', '127.0.0.1.example', undefined]) {
+    t.equal(await ask(there), 403, String(there))
+  }
+  for (const name of ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'via']) {
+    t.equal(await ask('127.0.0.1', { [name]: 'a' }), 403, name)
+  }
 })
 
 test('a request to send again that is no JSON, or too long, is none', async (t) => {
