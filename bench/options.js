@@ -39,7 +39,7 @@ Without options: all peers, all rows, and the results into bench/results and REA
   --visitors n,n     how many cookies take turns (${WHOLE.visitors}; with --only ${SOME.visitors})
   --rounds n         rounds, each with fresh server processes (${WHOLE.rounds}; with --only ${SOME.rounds})
   --seconds n        seconds under load of each server in a round, in turns of half a second (1)
-  --warmup n         seconds under load before that (0.5)
+  --warmup n         seconds under load before that (1.5)
   --connections n    kept-alive connections, each with one request under way (32)
   --latency n        requests a second at which the latency is measured; 0 is not at all (1000)
   --json file        writes the results; - is standard output, with the tables on standard error
@@ -74,7 +74,7 @@ export function optionsOf(args, peers) {
     visitors,
     rounds: number('rounds', values.rounds ?? usual.rounds, 1),
     seconds: number('seconds', values.seconds ?? '1', 0.5),
-    warmup: number('warmup', values.warmup ?? '0.5', 0),
+    warmup: number('warmup', values.warmup ?? '1.5', 0),
     connections: number('connections', values.connections ?? '32', 1),
     latency: number('latency', values.latency ?? '1000', 0),
     json: values.json,
