@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import { IncomingMessage } from 'node:http'
-import { Socket } from 'node:net'
+import { connect, createServer, Socket, type AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import t, { test } from 'tap'
 import { SessionId, type SessionData } from '../../lib/index.ts'
@@ -454,4 +454,38 @@ test('RedisStore refuses what cannot work', async (t) => {
   const unreachable = new RedisStore({ url: nowhere })
   await t.rejects(unreachable.findSession(req, SessionId.generate()))
   await unreachable.close()
+})
+
+test('what is asked for in one turn of the event loop leaves in one write', async (t) => {
+  let writes = 0
+  const proxy = createServer((socket) => {
+    const there = connect(server.port, '127.0.0.1')
+    socket.on('data', (chunk) => {
+      writes++
+      there.write(chunk)
+    })
+    there.pipe(socket)
+    for (const one of [socket, there]) one.on('error', () => {})
+    socket.on('close', () => there.destroy())
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  const { port } = proxy.address() as AddressInfo
+  const store = new RedisStore({ url: `redis://127.0.0.1:${port}`, prefix: `${SessionId.generate().publicId}:` })
+  t.teardown(async () => {
+    await store.close()
+    proxy.close()
+  })
+  const sids = Array.from({ length: 50 }, () => SessionId.generate())
+  const all = async (work: (sid: SessionId) => Promise<unknown>): Promise<number> => {
+    const before = writes
+    await Promise.all(sids.map(work))
+    return writes - before
+  }
+  await store.findSession(req, SessionId.generate())
+  await all((sid) => store.writeSession(req, sid, { a: 1 }, creation()))
+  t.equal(await all((sid) => store.findSession(req, sid)), 1)
+  t.equal(await all((sid) => store.writeSession(req, sid, { a: 2 }, change({ a: 2 }))), 1)
+  // one that is alone goes out as well, and so does the next
+  t.strictSame((await store.findSession(req, sids[0] as SessionId))?.data, { a: 2 })
+  t.strictSame((await store.findSession(req, sids[49] as SessionId))?.data, { a: 2 })
 })
