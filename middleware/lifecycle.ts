@@ -279,9 +279,13 @@ function withOneChanged(header: string, key: string, at: unknown): string | unde
   const pair = pairs[nth]
   if (pair === undefined || typeof at !== 'number' || !Number.isSafeInteger(at) || at < 0) return undefined
   const place = pair.indexOf('=') + 1 + at
-  const before = pair[place]
-  if (before === undefined) return undefined
-  pairs[nth] = pair.slice(0, place) + (before === 'A' ? 'B' : 'A') + pair.slice(place + 1)
+  if (place >= pair.length) return undefined
+  // an escape, as %2B, is one character of the value
+  const begun = pair.slice(0, place + 1).search(/%[\da-f]{0,2}$/i)
+  const from = begun === -1 ? place : begun
+  const before = pair.slice(from, begun === -1 ? place + 1 : begun + 3)
+  const after = begun === -1 ? (before === 'A' ? 'B' : 'A') : before.toUpperCase() === '%2B' ? '%2F' : '%2B'
+  pairs[nth] = pair.slice(0, from) + after + pair.slice(from + before.length)
   return pairs.join(';')
 }
 

@@ -99,7 +99,7 @@ test('whoever keeps the page open hears of requests as they come', async (t) => 
 })
 
 test('a request is sent again, with another character in its cookie if that is asked for', async (t) => {
-  const { client, shown, replay } = await site(t, { data: true })
+  const { client, shown, replay } = await site(t, { data: true, keep: 1000 })
   await shown()
   await client.get('/write')
   await client.get('/read')
@@ -111,7 +111,19 @@ test('a request is sent again, with another character in its cookie if that is a
   t.match(other.shown.tampered, { cookie: '_session_id', at: 10 })
   t.ok(other.shown.steps.some(({ title }) => title === 'the cookie is refused: seal'))
   t.equal(other.shown.session?.before, null)
-  const last = read?.cookie?.parts[0]?.[1].length ?? 0
+  const value = read?.cookie?.parts[0]?.[1] ?? ''
+  const last = value.length
+  // wherever it is, also inside of an escape
+  for (let tamper = 0; tamper < last; tamper++) {
+    const { shown: one } = await replay({ id, tamper })
+    const changed = one.cookie?.parts[0]?.[1] ?? ''
+    t.not(decodeURIComponent(changed), decodeURIComponent(value))
+    t.equal(decodeURIComponent(changed).length, decodeURIComponent(value).length)
+    t.ok(
+      one.steps.some(({ title }) => title === 'the cookie is refused: seal'),
+      `character ${tamper}`,
+    )
+  }
   for (const tamper of [-1, 1.5, last, 'x', null]) t.equal((await replay({ id, tamper })).status, 409, String(tamper))
   t.match(await replay({ id: 999_999 }), { status: 404, shown: { error: /forgotten/ } })
   t.equal((await client.get('/read')).body, 'foo: "bar"', 'the browser has what it had')

@@ -140,7 +140,7 @@ test('SERVERSTORE-21: where a store saves nothing, no cookie is sent, and it is 
   t.same(cookies, [])
   t.equal(commits.length, 1)
   t.match(commits[0], { key: '_session_id', outcome: 'dropped', cookie: 'none' })
-  t.same(Object.keys(commits[0] ?? {}), ['req', 'key', 'outcome', 'cookie'], 'neither data nor id')
+  t.same(Object.keys(commits[0] ?? {}), ['req', 'key', 'outcome', 'cookie', 'changed'], 'neither data nor id')
 })
 
 test('a store that holds a copy of the database opens nothing with the ids it holds', async (t) => {

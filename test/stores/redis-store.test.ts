@@ -486,6 +486,6 @@ test('what is asked for in one turn of the event loop leaves in one write', asyn
   t.equal(await all((sid) => store.findSession(req, sid)), 1)
   t.equal(await all((sid) => store.writeSession(req, sid, { a: 2 }, change({ a: 2 }))), 1)
   // one that is alone goes out as well, and so does the next
-  t.strictSame((await store.findSession(req, sids[0] as SessionId))?.data, { a: 2 })
-  t.strictSame((await store.findSession(req, sids[49] as SessionId))?.data, { a: 2 })
+  t.same((await store.findSession(req, sids[0] as SessionId))?.data, { a: 2 })
+  t.same((await store.findSession(req, sids[49] as SessionId))?.data, { a: 2 })
 })
