@@ -24,7 +24,7 @@ import {
 } from './channels.ts'
 import { RESERVED_KEYS, type SessionData } from './session-hash.ts'
 import * as words from './trace-words.ts'
-import { detailsOf } from './trace.ts'
+import { detailsOf, isDone } from './trace.ts'
 
 /** One thing that happened to a request. */
 export interface TraceStep {
@@ -175,7 +175,7 @@ export function watchRequests(
     [
       layerSteps.end,
       (message: LayerMessage): void => {
-        if (message.status !== undefined || message.error !== undefined) leave(message)
+        if (isDone(message)) leave(message)
       },
     ],
     [layerSteps.asyncEnd, leave],
@@ -207,7 +207,7 @@ export function watchRequests(
     [
       storeSteps.end,
       (message: StoreMessage): void => {
-        if (message.found !== undefined || message.error !== undefined) answered(message)
+        if (isDone(message)) answered(message)
       },
     ],
     [storeSteps.asyncEnd, answered],

@@ -60,6 +60,11 @@ export function trace<Message extends { error?: unknown }, T>(
   })
 }
 
+/** Whether a message says already what came of its step. At `end` it does not, where the step answered with a promise. */
+export function isDone({ status, found, error }: { status?: number; found?: boolean; error?: unknown }): boolean {
+  return status !== undefined || found !== undefined || error !== undefined
+}
+
 /** What belongs to a message and does not stand in it, since it is secret: for the lifecycle page, in development. */
 const details = new WeakMap<object, unknown>()
 

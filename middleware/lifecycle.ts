@@ -95,7 +95,7 @@ export function lifecycle(options: LifecycleOptions = {}): Middleware {
     return (req) => {
       const [target = '/'] = (req.url ?? '/').split('?', 1)
       if (target !== path && !target.startsWith(`${path}/`)) return app(req)
-      desk.skip(req)
+      desk.leaveOut(req)
       if (!force && !isFromHere(req)) {
         return plain(403, 'The lifecycle page is for this machine alone: open it as http://localhost.\n')
       }
@@ -128,7 +128,7 @@ class Desk {
   }
 
   /** A request of the page itself, which is not shown. */
-  skip(req: IncomingMessage): void {
+  leaveOut(req: IncomingMessage): void {
     this.#own.add(req)
   }
 
@@ -171,14 +171,14 @@ class Desk {
 
   #heard(trace: RequestTrace, req: IncomingMessage): void {
     const canReplay = this.#data && trace.method === 'GET'
-    const shown: Shown = { ...trace, canReplay, ...this.#again.get(req) }
+    const again = this.#again.get(req)
+    const shown: Shown = { ...trace, canReplay, ...again }
     this.#kept.push({ shown, headers: req.headers, encrypted: isEncrypted(req) })
     if (this.#kept.length > this.#keep) this.#kept.shift()
-    if (this.#again.has(req)) this.#answers.set(req, shown)
+    if (again) this.#answers.set(req, shown)
     if (this.#pages.size === 0) return
     const now = performance.now()
-    const isAgain = this.#again.has(req)
-    if (!isAgain && now - this.#told < PACE) {
+    if (!again && now - this.#told < PACE) {
       this.#skipped++
       return
     }

@@ -5,6 +5,7 @@ import { callInner } from '../lib/call-inner.ts'
 import { layerSteps, storeSteps, type LayerMessage, type StoreMessage } from '../lib/channels.ts'
 import { InvalidOptionError } from '../lib/errors.ts'
 import { getHeaderLines, withHeader } from '../lib/headers.ts'
+import { isDone } from '../lib/trace.ts'
 
 export interface ServerTimingOptions {
   /**
@@ -90,12 +91,12 @@ function listen(): void {
     entered.push({ message, from: performance.now(), below: 0 })
   })
   on<LayerMessage>(layerSteps.end, (timing, message) => {
-    if (message.status !== undefined || message.error !== undefined) left(timing, message)
+    if (isDone(message)) left(timing, message)
   })
   on<LayerMessage>(layerSteps.asyncEnd, left)
   on<StoreMessage>(storeSteps.start, ({ stores }, message) => stores.set(message, performance.now()))
   on<StoreMessage>(storeSteps.end, (timing, message) => {
-    if (message.found !== undefined || message.error !== undefined) answered(timing, message)
+    if (isDone(message)) answered(timing, message)
   })
   on<StoreMessage>(storeSteps.asyncEnd, answered)
 }
