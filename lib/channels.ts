@@ -141,6 +141,24 @@ export interface ResponseMessage {
   readonly status: number
 }
 
+/**
+ * The message of `luggage-rack:sign-in`, what `openid()` did:
+ * - `begun`: the browser was sent to the provider
+ * - `done`: it came back, and somebody is signed in
+ * - `failed`: it was sent to the page for failures; `failure` is the reason
+ * - `refreshed`: the token that the session ends with was over, and the provider gave another one
+ * - `ended`: it was over, and so is the session
+ *
+ * It holds no token, secret or data.
+ */
+export interface SignInMessage {
+  readonly req: IncomingMessage
+  /** The name of the provider here. */
+  readonly provider: string
+  readonly outcome: 'begun' | 'done' | 'failed' | 'refreshed' | 'ended'
+  readonly failure: string | undefined
+}
+
 /** A request came in at `toListener`; the message is a `RequestMessage`. */
 export const requestStart: Channel = channel('luggage-rack:request:start')
 
@@ -170,6 +188,9 @@ export const sessionCommit: Channel = channel('luggage-rack:session:commit')
 
 /** A cookie is sent; the message is a `SetCookieMessage`. */
 export const cookiesSet: Channel = channel('luggage-rack:cookies:set')
+
+/** The message is a `SignInMessage`. */
+export const signIn: Channel = channel('luggage-rack:sign-in')
 
 /** The message is a `ResponseMessage`. */
 export const response: Channel = channel('luggage-rack:response')

@@ -183,6 +183,52 @@ export class CsrfError extends RackError {
   }
 }
 
+/**
+ * `ERR_TOKEN_OVERFLOW`: the tokens that `openid({ keep })` names do not fit a session in a cookie. The message gives the
+ * size of each. Keep the session in a store, or fewer of them.
+ */
+export class TokenOverflowError extends RackError {
+  constructor(sizes: readonly (readonly [token: string, bytes: number])[]) {
+    super(
+      'ERR_TOKEN_OVERFLOW',
+      `The tokens do not fit the session's cookie: ${sizes.map(([name, size]) => `${name} has ${size} bytes`).join(', ')}, and ` +
+        'it holds about 2,000 bytes of JSON in all. Keep the session in a store (RedisStore, SqliteStore), or name fewer ' +
+        'of them in openid({ keep }).',
+    )
+  }
+}
+
+/**
+ * `ERR_RETURN_ADDRESS` (400): the browser was to come back from signing out to an address that is not allowed. Name it
+ * in `openid({ returnTo })`, and have the provider know it too.
+ */
+export class ReturnAddressError extends RackError {
+  override readonly status = 400
+
+  constructor() {
+    super(
+      'ERR_RETURN_ADDRESS',
+      'The browser may not be sent to this address after signing out. Name it in openid({ returnTo }), as it is written ' +
+        'in the registration of the application with the provider.',
+    )
+  }
+}
+
+/**
+ * `ERR_PROVIDER_UNAVAILABLE`: the token that the session ends with is over, and the provider could not be asked for
+ * another one. The session was left as it is; `cause` says what happened.
+ */
+export class ProviderUnavailableError extends RackError {
+  constructor(provider: string, cause: Error) {
+    super(
+      'ERR_PROVIDER_UNAVAILABLE',
+      `The token of the session is over, and the provider ${provider} could not be asked for another one. ` +
+        'Try again when it is up; the session was left as it is.',
+      { cause },
+    )
+  }
+}
+
 /** `ERR_LINT`: an app or a layer broke a rule of the response or the request. The message names the rule. */
 export class LintError extends RackError {
   constructor(message: string) {

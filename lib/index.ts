@@ -13,6 +13,7 @@ export type {
   RequestMessage,
   ResponseMessage,
   SetCookieMessage,
+  SignInMessage,
   StoreMessage,
 } from './channels.ts'
 export type { CookieJar, Jar, SealedJar } from './cookie-jar.ts'

@@ -11,6 +11,7 @@ import {
   sessionAwait,
   sessionCommit,
   sessionLoad,
+  signIn,
   storeSteps,
   type CommitMessage,
   type CookiesMessage,
@@ -20,6 +21,7 @@ import {
   type RequestMessage,
   type ResponseMessage,
   type SetCookieMessage,
+  type SignInMessage,
   type StoreMessage,
 } from './channels.ts'
 import { RESERVED_KEYS, type SessionData } from './session-hash.ts'
@@ -42,6 +44,7 @@ export interface TraceStep {
     | 'load'
     | 'commit'
     | 'set'
+    | 'sign-in'
     | 'response'
     | 'end'
   readonly title: string
@@ -244,6 +247,7 @@ export function watchRequests(
         draft.trace.sealed = { name: message.name, line, bytes: message.bytes }
       },
     ],
+    [signIn, (message: SignInMessage): void => add(draftOf(message.req), 'sign-in', words.signedIn(message))],
     [response, (message: ResponseMessage): void => add(draftOf(message.req), 'response', words.sent(message))],
     [
       requestEnd,

@@ -58,6 +58,9 @@ export interface SessionHandle<Data> extends PromiseLike<Session<Data>> {
 
 type State = 'open' | 'destroyed' | 'committed'
 
+/** Sees what was loaded before anybody else does, and may reset it. */
+export type SessionGuard = (session: SessionData) => Awaitable<void>
+
 /** The session of one request. */
 export class RequestSession {
   readonly #config: SessionConfig
@@ -84,6 +87,7 @@ export class RequestSession {
   #newId: SessionId | undefined
   #options: SessionRequestOptions | undefined
   #unavailable: SessionUnavailableError | undefined
+  #guard: SessionGuard | undefined
 
   constructor(config: SessionConfig, req: IncomingMessage, jar: RequestJar) {
     this.#config = config
@@ -171,6 +175,19 @@ export class RequestSession {
     if (handle.#state === 'destroyed') throw new SessionDestroyedError()
   }
 
+  /** What a layer needs to know before it writes: `now` in milliseconds since 1970, `inCookie` as a store has it. */
+  static stateOf(handle: RequestSession): { destroyed: boolean; inCookie: boolean; now: number } {
+    const inCookie = handle.#config.store.inCookie === true
+    return { destroyed: handle.#state === 'destroyed', inCookie, now: handle.#jar.config.clock() }
+  }
+
+  /** From now on `guard` sees the session when it is found, unless it was loaded already. */
+  static guard(handle: RequestSession, guard: SessionGuard): void {
+    const first = handle.#guard
+    handle.#guard =
+      first === undefined ? guard : (session) => Promise.resolve(first(session)).then(() => guard(session))
+  }
+
   #restart(): SessionHash {
     this.#restarts++
     this.#hash ??= new SessionHash()
@@ -211,7 +228,14 @@ export class RequestSession {
     } catch (error) {
       this.#promise = new Promise((resolve) => resolve(this.#failed(error)))
     }
+    if (this.#guard !== undefined) this.#promise = this.#promise.then((hash) => this.#guarded(hash))
     return this.#promise
+  }
+
+  async #guarded(hash: SessionData): Promise<SessionData> {
+    const isFound = this.#record !== undefined && this.#record.gone !== true && !this.#reset && this.#state === 'open'
+    if (isFound) await this.#guard?.(hash)
+    return hash
   }
 
   /** The first of the cookies, from the `nth` on, that opens; at once, where the store answers at once. */

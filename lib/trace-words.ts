@@ -9,6 +9,7 @@ import type {
   RequestMessage,
   ResponseMessage,
   SetCookieMessage,
+  SignInMessage,
   StoreMessage,
 } from './channels.ts'
 import type { RequestTrace } from './request-trace.ts'
@@ -37,6 +38,7 @@ const LAYERS: Readonly<Record<string, string>> = {
   csrf: 'Of a request that may change something it asks whether it comes from a page of ours.',
   form: 'It puts a function on the request that reads the fields of a form, once somebody calls it.',
   forwarded: 'It reads what trusted proxies say of the browser: its scheme, its host and its address.',
+  openid: 'It answers where signing in begins, and sees who comes back from the provider. Every other request goes on.',
   requestId: 'It gives the request an id, for logs.',
   showExceptions: 'It does nothing on the way in. An error that comes back becomes a page.',
   conditionalGet: 'It does nothing on the way in. On the way out it may answer that nothing changed.',
@@ -154,6 +156,25 @@ export function set({ name, bytes, expires }: SetCookieMessage): Words {
   const title = `Set-Cookie: ${name}`
   if (expires) return [title, 'The browser is told to forget this cookie.']
   return [title, `The browser is told to keep this cookie: ${bytes} of the 4096 bytes that browsers take.`]
+}
+
+const SIGN_INS: Readonly<Record<SignInMessage['outcome'], Words>> = {
+  begun: [
+    'signing in begins',
+    'The browser is sent to the provider. What it must bring back stands in a cookie of its own.',
+  ],
+  done: [
+    'somebody signed in',
+    'What the browser brought back checks, and so do the tokens. The session gets a new id.',
+  ],
+  failed: ['nobody signed in', 'The browser is sent to the page for failures. The session stays as it was.'],
+  refreshed: ['the token was refreshed', 'It was over, and the provider gave another one. The session goes on.'],
+  ended: ['the session ended with its token', 'The token is over, and so is the session: it is empty now.'],
+}
+
+export function signedIn({ outcome, failure }: SignInMessage): Words {
+  const [title, text] = SIGN_INS[outcome]
+  return [failure === undefined ? title : `${title}: ${failure}`, text]
 }
 
 export function sent({ status }: ResponseMessage): Words {

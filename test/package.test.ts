@@ -80,8 +80,8 @@ test('the packed package holds what it needs, and nothing else', async (t) => {
   const files = packOf(stdout)?.files ?? []
   const paths = files.map(({ path }) => path)
   const packed = new Set(paths)
-  const source = /^(lib|middleware|stores)\/[\w-]+\.ts$/
-  const built = /^build\/((?:lib|middleware|stores)\/[\w-]+)\.(?:js|d\.ts)(\.map)?$/
+  const source = /^(browser|lib|middleware|stores)\/[\w-]+\.ts$/
+  const built = /^build\/((?:browser|lib|middleware|stores)\/[\w-]+)\.(?:js|d\.ts)(\.map)?$/
 
   t.same(
     paths

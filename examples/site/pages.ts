@@ -1,4 +1,5 @@
 import type { SessionSummary } from 'luggage-rack'
+import { html, type Html } from '../html.ts'
 
 export interface CartLine {
   item: string
@@ -6,23 +7,6 @@ export interface CartLine {
 }
 
 export const WARES: readonly string[] = ['Flask of tea', 'Umbrella', 'Walking boots', 'Travel chess']
-
-/** HTML that is finished: what came from outside is escaped in it. */
-interface Html {
-  readonly html: string
-}
-
-type Part = string | number | Html | readonly Html[]
-
-/** Escapes all that is put into it, except HTML that is finished, so that nobody can forget to. */
-function html(strings: TemplateStringsArray, ...parts: Part[]): Html {
-  return { html: String.raw({ raw: strings }, ...parts.map(escape)) }
-}
-
-function escape(part: Part): string {
-  if (typeof part !== 'object') return String(part).replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
-  return 'html' in part ? part.html : part.map(escape).join('')
-}
 
 export function signInPage(problem = ''): string {
   return layout(

@@ -1,31 +1,12 @@
-import { createRequire } from 'node:module'
-import { readFileSync } from 'node:fs'
-import type { AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import tap, { test, type Test } from 'tap'
 import { ask } from '../server.ts'
+import { accessible } from './accessible.ts'
 import { launch, open } from './browser.ts'
 import { start } from './program.ts'
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
 const browser = await launch(tap)
 const site = await start(tap, 'site/server', { cwd: tap.testdir(), env: { PORT: '0' }, args: ['--trace'] })
-
-/** What axe-core has to say of a page, and what there would be to scroll sideways. */
-async function accessible(t: Test, page: Page, what: string): Promise<void> {
-  await page.evaluate(axe)
-  const { violations } = (await page.evaluate('axe.run()')) as AxeResults
-  t.strictSame(
-    violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 100)).join(' ')}`),
-    [],
-    `${what}: nothing for axe-core to find`,
-  )
-  t.ok(
-    await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'),
-    `${what}: nothing to scroll sideways`,
-  )
-}
 
 /** Does what a station says, and gives what came of each request. */
 async function visitStation(page: Page, station: number): Promise<{ decisions: string[]; text: string }> {

@@ -42,7 +42,9 @@ import { ExpressSessions, ExpressStore } from '../../stores/express-store.ts'
 import { MemcachedStore } from '../../stores/memcached-store.ts'
 import { RedisStore } from '../../stores/redis-store.ts'
 import { SqliteStore } from '../../stores/sqlite-store.ts'
+import { checkRoom } from '../../lib/signed-in.ts'
 import { memcached } from '../memcached.ts'
+import { CLIENT, openIdScene, Visitor as Person } from '../openid-scene.ts'
 import { clientOf, startRedis } from '../redis.ts'
 import { ask as askServer, askRaw, serve } from '../server.ts'
 import { newFile } from '../stores/sqlite-file.ts'
@@ -695,6 +697,53 @@ test('a form that breaks off, or was read by another, shows nothing of it', asyn
   await askRaw(port, `${head}\r\n\r\n${body}`)
   await isShown
   t.equal(failures, 2)
+  t.same(search.leaks(), [])
+})
+
+test('what goes wrong on the way to a provider and back shows no token, and nothing of who signs in', async (t) => {
+  const search = new Search()
+  const { heard } = listen(t, search)
+  const scene = await openIdScene(t, {
+    store: new MemoryStore(),
+    openid: {
+      endWithToken: true,
+      keep: ['id_token', 'access_token', 'refresh_token'],
+      scope: 'openid profile email offline_access',
+      params: { prompt: 'consent' },
+      log: undefined,
+    },
+    provider: { grants: ['authorization_code', 'refresh_token'] },
+  })
+  search.plant('client secret', CLIENT.clientSecret)
+  const visitor = new Person()
+  const address = new URL(await scene.begin(visitor))
+  for (const name of ['state', 'nonce', 'code_challenge']) search.plant(name, address.searchParams.get(name))
+  const back = new URL(await visitor.signInAt(address.href))
+  search.plant('code', back.searchParams.get('code'))
+  const forged = new URL(back)
+  forged.searchParams.set('iss', 'https://evil.example')
+  await visitor.get(forged.href)
+  await visitor.get(back.href)
+  await scene.signIn(visitor)
+  const { credentials, info } = scene.heard.at(-1) as (typeof scene.heard)[0]
+  for (const token of [credentials.id_token, credentials.token, credentials.refresh_token]) search.plant('token', token)
+  search.plant('name', info.name)
+  await visitor.get(`${scene.url}/logout?to=https://evil.example/`)
+  await scene.provider.close()
+  scene.wait(3 * 3600)
+  await visitor.get(`${scene.url}/read`)
+  await visitor.post(`${scene.url}/auth/oauth2`)
+  for (const error of scene.errors) search.show('an error of the stack', error)
+  search.show(
+    'too large',
+    await failureOf(() => checkRoom({ provider: 'a', uid: 'b', id_token: PLANTED.data.repeat(999) })),
+  )
+  t.same(
+    scene.errors.map((error) => (error as { code?: string }).code),
+    ['ERR_RETURN_ADDRESS', 'ERR_PROVIDER_UNAVAILABLE'],
+  )
+  t.ok(heard.has('console.warn'))
+  t.ok(heard.has('sign-in failed'))
   t.same(search.leaks(), [])
 })
 

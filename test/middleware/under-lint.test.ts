@@ -24,6 +24,7 @@ import {
   type RackResponse,
 } from '../../lib/index.ts'
 import { lifecycle } from '../../middleware/lifecycle.ts'
+import { openid } from '../../middleware/openid.ts'
 import { Client, serve } from '../server.ts'
 import { SECRET } from '../session-app.ts'
 
@@ -66,6 +67,11 @@ const stacks: Record<string, (app: App) => App> = {
       .use(session<{ count: number }>())
       .use(lint())
       .run(async (req) => (((await req.session).count = Math.random()), app(req))),
+  openid: (app) =>
+    withSession()
+      .use(openid({ issuer: 'http://127.0.0.1:9', clientId: 'a', endWithToken: true, log: false }))
+      .use(lint())
+      .run(app),
   flash: (app) => withSession().use(flash()).use(lint()).run(app),
   'flash, written': (app) =>
     withSession()
