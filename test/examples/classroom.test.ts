@@ -1,5 +1,5 @@
 import type { Page } from 'playwright-core'
-import tap, { test, type Test } from 'tap'
+import tap, { test } from 'tap'
 import { ask } from '../server.ts'
 import { accessible } from './accessible.ts'
 import { launch, open } from './browser.ts'
