@@ -145,7 +145,8 @@ export interface ResponseMessage {
  * The message of `luggage-rack:sign-in`, what `openid()` did:
  * - `begun`: the browser was sent to the provider
  * - `done`: it came back, and somebody is signed in
- * - `failed`: it was sent to the page for failures; `failure` is the reason
+ * - `failed`: it was sent to the page for failures, and `failure` is the reason; or the application answered the callback
+ *   with an error (`refused`)
  * - `refreshed`: the token that the session ends with was over, and the provider gave another one
  * - `ended`: it was over, and so is the session
  *

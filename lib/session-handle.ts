@@ -181,11 +181,21 @@ export class RequestSession {
     return { destroyed: handle.#state === 'destroyed', inCookie, now: handle.#jar.config.clock() }
   }
 
-  /** From now on `guard` sees the session when it is found, unless it was loaded already. */
+  /** From now on `guard` sees the session when it is found, before others do, unless it was loaded already. */
   static guard(handle: RequestSession, guard: SessionGuard): void {
+    if (handle.#promise !== undefined) {
+      // it is on its way
+      if (handle.#hash === undefined) handle.#promise = handle.#guarded(handle.#promise, guard)
+      return
+    }
     const first = handle.#guard
     handle.#guard =
       first === undefined ? guard : (session) => Promise.resolve(first(session)).then(() => guard(session))
+  }
+
+  /** Takes the guards off, for who is about to end the session anyway. */
+  static unguard(handle: RequestSession): void {
+    handle.#guard = undefined
   }
 
   #restart(): SessionHash {
@@ -228,14 +238,15 @@ export class RequestSession {
     } catch (error) {
       this.#promise = new Promise((resolve) => resolve(this.#failed(error)))
     }
-    if (this.#guard !== undefined) this.#promise = this.#promise.then((hash) => this.#guarded(hash))
+    if (this.#guard !== undefined) this.#promise = this.#guarded(this.#promise, this.#guard)
     return this.#promise
   }
 
-  async #guarded(hash: SessionData): Promise<SessionData> {
+  async #guarded(loading: Promise<SessionData>, guard: SessionGuard): Promise<SessionData> {
+    const session = await loading
     const isFound = this.#record !== undefined && this.#record.gone !== true && !this.#reset && this.#state === 'open'
-    if (isFound) await this.#guard?.(hash)
-    return hash
+    if (isFound) await guard(session)
+    return session
   }
 
   /** The first of the cookies, from the `nth` on, that opens; at once, where the store answers at once. */

@@ -33,9 +33,9 @@ export function failureOf(error: unknown): SignInFailure {
   return 'invalid_credentials'
 }
 
-/** Whether the provider could not be asked, so that it has not said no. */
-export function isUnavailable(error: unknown): boolean {
-  return ['failed_to_connect', 'timeout'].includes(failureOf(error))
+/** Whether the provider said that a grant is over (RFC 6749, section 5.2), and not that it is busy, or ill. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof ResponseBodyError && error.error === 'invalid_grant'
 }
 
 /** What went wrong, for who runs the application: no token, code or secret is in it, nor what the provider wrote. */
@@ -44,7 +44,8 @@ export function detailsOfFailure(error: unknown): string {
   for (let cause = error; cause instanceof Error && words.length < 4; cause = cause.cause) {
     const { code } = cause as { readonly code?: unknown }
     if (typeof code === 'string') words.push(code)
-    // the other errors quote
+    // these quote, and so do those of JSON.parse
+    if (cause instanceof SyntaxError) continue
     if (!(cause instanceof AuthorizationResponseError || cause instanceof ResponseBodyError)) words.push(cause.message)
     else words.push(/^[\w.-]{1,60}$/.test(cause.error) ? cause.error : cause.name)
   }

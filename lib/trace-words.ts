@@ -167,7 +167,10 @@ const SIGN_INS: Readonly<Record<SignInMessage['outcome'], Words>> = {
     'somebody signed in',
     'What the browser brought back checks, and so do the tokens. The session gets a new id.',
   ],
-  failed: ['nobody signed in', 'The browser is sent to the page for failures. The session stays as it was.'],
+  failed: [
+    'nobody signed in',
+    'Something does not check, or was refused: by the provider, by the layer, or by the application.',
+  ],
   refreshed: ['the token was refreshed', 'It was over, and the provider gave another one. The session goes on.'],
   ended: ['the session ended with its token', 'The token is over, and so is the session: it is empty now.'],
 }

@@ -7,12 +7,13 @@ import { signIn, type SignInMessage } from '../lib/channels.ts'
 import type { CookieJar } from '../lib/cookie-jar.ts'
 import { InvalidOptionError, ProviderUnavailableError, ReturnAddressError, StackOrderError } from '../lib/errors.ts'
 import { OpenIdProvider, type Begun, type Grant, type OpenIdClient } from '../lib/openid-provider.ts'
+import { getHeaderLines, withHeader } from '../lib/headers.ts'
 import { checkOrigins, isLoopbackHost, originOf, pathOf } from '../lib/request.ts'
 import type { PerRequest } from '../lib/session-config.ts'
 import { requireSession, RequestSession } from '../lib/session-handle.ts'
 import type { SessionData } from '../lib/session-hash.ts'
 import { keepAttempt, takeAttempt } from '../lib/sign-in-attempt.ts'
-import { detailsOfFailure, failureOf, isUnavailable, type SignInFailure } from '../lib/sign-in-failure.ts'
+import { detailsOfFailure, failureOf, isRefusal, type SignInFailure } from '../lib/sign-in-failure.ts'
 import { checkRoom, refreshed, SIGNED_IN, signedIn, tokensOf, type KeptToken, type SignedIn } from '../lib/signed-in.ts'
 
 export type { AuthCredentials, AuthHash, AuthInfo, Claims } from '../lib/auth-hash.ts'
@@ -87,8 +88,14 @@ const USUAL: readonly KeptToken[] = ['id_token']
 
 const TOKENS: readonly KeptToken[] = ['id_token', 'access_token', 'refresh_token']
 
-/** Milliseconds for which a refresh is remembered, for requests that read the session before it was saved. */
-const REMEMBERED = 10_000
+/**
+ * Milliseconds for which a refresh is remembered: for requests that read the session before it was saved, and where it
+ * could not be saved because the request failed.
+ */
+const REMEMBERED = 60_000
+
+/** Characters of a path to come back to, of which four may be under way in cookies. */
+const LONGEST_ORIGIN = 500
 
 // with a code or a state in the address, no page may be kept or told of
 const PRIVATE = { 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' }
@@ -103,8 +110,9 @@ const PRIVATE = { 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' 
  * - What fails is sent to `/auth/failure?message=…&strategy=oauth2`, which the application answers; see
  *   `SignInFailure` for the words. No session was made or changed.
  *
- * A session of somebody else who was signed in is emptied; else what was in it stays. `session.openid` holds who
- * signed in, for `logoutUrl` and `endWithToken`, unless the application answers the callback with an error.
+ * A session in which this layer signed in somebody else is emptied; else what was in it stays: where there is another
+ * way to sign in, call `req.session.reset()` in the callback. `session.openid` holds who signed in, for `logoutUrl` and
+ * `endWithToken`, unless the application answers the callback with an error: then nobody is signed in.
  *
  * @throws {InvalidOptionError} an option that cannot work
  */
@@ -141,8 +149,10 @@ export async function logoutUrl(req: IncomingMessage, returnTo = '/'): Promise<s
   if (innermost === undefined) {
     throw new StackOrderError('logoutUrl() needs, above it, the layer that signs in: use(openid(…)) first.')
   }
-  // who signs out is not to be held up by a session that cannot be read
-  const session = await requireSession(req as Needed, 'logoutUrl').then(
+  const handle = requireSession(req as Needed, 'logoutUrl')
+  // who signs out needs no new token, and is not to be held up by a session that cannot be read
+  RequestSession.unguard(handle)
+  const session = await handle.then(
     (data) => data,
     () => ({}),
   )
@@ -193,7 +203,9 @@ class OpenId {
       if (path === this.#start && req.method === 'POST') return this.#begin(req)
       if (path === this.#callback && req.method === 'GET') return this.#finish(app, req, session)
     }
-    return callInner(app, req, { auth: undefined })
+    // the layer above may be the one that somebody signed in through
+    const isInner = (req[LAYERS] as readonly OpenId[]).length > 1
+    return callInner(app, req, { auth: isInner ? (req as Partial<Added>).auth : undefined })
   }
 
   async logoutUrl(req: IncomingMessage, returnTo: string, idToken: string | undefined): Promise<string> {
@@ -222,7 +234,7 @@ class OpenId {
     try {
       begun = await this.#provider.begin(`${this.#originOf(req)}${pathOf(req)}/callback`, more, origin)
     } catch (error) {
-      return this.#fail(req, failureOf(error), detailsOfFailure(error))
+      return this.#fail(req, failureOf(error), detailsOfFailure(error), origin)
     }
     keepAttempt(req, req.cookies as CookieJar, this.name, begun.attempt)
     this.#publish(req, 'begun')
@@ -231,28 +243,30 @@ class OpenId {
 
   /** The browser is back: the application hears who it is, if it is anybody. */
   async #finish(app: App<Needed & Added>, req: Needed, session: RequestSession): Promise<RackResponse> {
-    const callback = new URL(`${this.#originOf(req)}${pathOf(req)}`)
-    callback.search = req.url?.slice(this.#callback.length) ?? ''
-    const jar = req.cookies as CookieJar
-    const attempt = takeAttempt(req, jar, this.name, callback.searchParams.get('state') ?? '')
+    const search = req.url?.slice(this.#callback.length) ?? ''
+    const state = new URLSearchParams(search).get('state') ?? ''
+    const attempt = takeAttempt(req, req.cookies as CookieJar, this.name, state)
     if (attempt === undefined) {
       return this.#fail(req, 'csrf_detected', 'This browser has begun no such sign-in, or it is over.')
     }
     let grant: Grant
     try {
-      grant = await this.#provider.finish(callback, attempt)
+      grant = await this.#provider.finish(new URL(`${this.#originOf(req)}${pathOf(req)}${search}`), attempt)
     } catch (error) {
-      return this.#fail(req, failureOf(error), detailsOfFailure(error))
+      return this.#fail(req, failureOf(error), detailsOfFailure(error), attempt.origin)
     }
     const auth = authHash(this.name, grant.claims, grant.credentials, attempt.origin)
     await this.#renew(session, auth)
     const response = await callInner(app, req, { auth })
-    this.#publish(req, 'done')
-    if (response[0] >= 400) return response
+    if (response[0] >= 400) {
+      this.#publish(req, 'failed', 'refused')
+      return response
+    }
     guardBody(response)
     try {
       await this.#keep(session, auth, grant)
-      return response
+      this.#publish(req, 'done')
+      return withPrivacy(response)
     } catch (error) {
       closeBody(response[2])
       throw error
@@ -301,13 +315,21 @@ class OpenId {
     kept: SignedIn,
     refreshToken: string,
   ): Promise<void> {
+    let grant: Grant | undefined
+    let why = 'it was of somebody else'
     try {
-      const grant = await this.#refreshOnce(refreshToken, kept.uid)
+      grant = await this.#refreshOnce(refreshToken, kept.uid)
+    } catch (error) {
+      why = detailsOfFailure(error)
+      if (!isRefusal(error)) throw new ProviderUnavailableError(this.name, new Error(why))
+    }
+    // the session may have been reset or destroyed meanwhile
+    if (signedIn(data)?.refresh_token !== refreshToken) return
+    if (grant?.claims.sub === kept.uid) {
       data[SIGNED_IN] = { ...refreshed(kept, grant, this.#options.keep ?? []) }
       this.#publish(req, 'refreshed')
-    } catch (error) {
-      if (isUnavailable(error)) throw new ProviderUnavailableError(this.name, new Error(detailsOfFailure(error)))
-      this.#log(`The provider ${this.name} gave no new token, and the session ended: ${detailsOfFailure(error)}`, req)
+    } else {
+      this.#log(`The provider ${this.name} gave no new token, and the session ended: ${why}`, req)
       this.#end(req, session)
     }
   }
@@ -328,13 +350,13 @@ class OpenId {
     this.#publish(req, 'ended')
   }
 
-  #fail(req: Needed, failure: SignInFailure, why: string): RackResponse {
+  #fail(req: Needed, failure: SignInFailure, why: string, origin?: string): RackResponse {
     this.#log(`Signing in with ${this.name} failed: ${failure}. ${why}`, req)
     this.#publish(req, 'failed', failure)
     const [path = ''] = (req.url ?? '').split('?', 1)
     // what `map`, or a framework, has cut off
     const above = pathOf(req).slice(0, -path.length)
-    const query = new URLSearchParams({ message: failure, strategy: this.name })
+    const query = new URLSearchParams({ message: failure, strategy: this.name, ...(origin && { origin }) })
     return [303, { location: `${above}${this.#failure}?${query.toString()}`, ...PRIVATE }, null]
   }
 
@@ -369,8 +391,18 @@ function pathToReturn(text: string | null): string | undefined {
   const here = 'http://localhost'
   if (!URL.canParse(text, here)) return undefined
   const { origin, pathname, search, hash } = new URL(text, here)
+  const path = pathname + search + hash
   // of `/.//evil.example` the path alone would be another address
-  return origin === here && !pathname.startsWith('//') ? `${pathname}${search}${hash}` : undefined
+  return origin === here && !path.startsWith('//') && path.length <= LONGEST_ORIGIN ? path : undefined
+}
+
+/** The application's answer to a callback: in its address are the code and the state. */
+function withPrivacy([status, headers, body]: RackResponse): RackResponse {
+  let all = headers
+  for (const [name, value] of Object.entries(PRIVATE)) {
+    if (getHeaderLines(headers, name).length === 0) all = withHeader(all, name, value)
+  }
+  return [status, all, body]
 }
 
 function addressOf(text: string, origin: string): string | undefined {

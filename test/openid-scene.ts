@@ -155,6 +155,9 @@ export async function openIdScene(t: Owner, options: SceneOptions = {}): Promise
           return atCallback(req)
         case 'GET /auth/failure':
           return [403, {}, `failure: ${searchParams.get('message')}`]
+        case 'GET /throw':
+          await req.session
+          throw new Error('the application failed')
         case 'GET /cart':
           ;((await req.session).cart ??= []).push('tea')
           return [200, {}, 'put into the cart']
@@ -162,6 +165,14 @@ export async function openIdScene(t: Owner, options: SceneOptions = {}): Promise
           const address = await logoutUrl(req, searchParams.get('to') ?? undefined)
           req.session.reset()
           return [303, { location: address }, null]
+        }
+        case 'GET /reset-while-reading': {
+          const reading = req.session.then((data) => data)
+          // the provider has been asked, and has not answered
+          await new Promise((resolve) => setImmediate(resolve))
+          req.session.reset()
+          await reading
+          return [200, {}, 'reset']
         }
         case 'GET /read':
           return [200, {}, JSON.stringify(await req.session)]

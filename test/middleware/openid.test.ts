@@ -1,14 +1,23 @@
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'tap'
 import { startProvider } from '../../examples/openid-provider/provider.ts'
 import { signIn as signInChannel, type SignInMessage } from '../../lib/channels.ts'
-import { Builder, cookies, CookieStore, forwarded, MemoryStore, session, type Middleware } from '../../lib/index.ts'
+import {
+  Builder,
+  cookies,
+  CookieStore,
+  forwarded,
+  MemoryStore,
+  session,
+  type App,
+  type LoadedSession,
+} from '../../lib/index.ts'
 import { MockRequest } from '../../lib/testing.ts'
 import { logoutUrl, openid, type OpenIdOptions } from '../../middleware/openid.ts'
 import { SqliteStore } from '../../stores/sqlite-store.ts'
-import { CLIENT, openIdScene, Visitor, type Req } from '../openid-scene.ts'
-import { serve, type Answer, type Owner } from '../server.ts'
+import { CLIENT, openIdScene, Visitor, type Req, type SceneOptions } from '../openid-scene.ts'
+import { ask, serve, type Answer, type Owner } from '../server.ts'
 import { SECRET } from '../session-app.ts'
 
 const OPTIONS: OpenIdOptions = { issuer: 'http://127.0.0.1:9', ...CLIENT, log: false }
@@ -20,9 +29,9 @@ function failureIn(answer: Answer): string | undefined {
 }
 
 /** A server on this machine that does as it is told, until the test ends. */
-async function standIn(t: Owner, listener: Parameters<typeof createServer>[1]): Promise<string> {
-  const server = createServer(listener as never)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+async function standIn(t: Owner, listener: RequestListener, port = 0): Promise<string> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
@@ -83,7 +92,8 @@ for (const [name, makeStore] of [
     thief.jar(host).set('_session_id', before)
     const seen = await scene.read(thief)
     t.notOk('userinfo' in seen || 'openid' in seen, 'the old cookie is nobody')
-    if (name !== 'cookie') t.same(seen, {}, 'and opens nothing')
+    if (name === 'cookie') t.match(seen, { cart: ['tea'] }, 'but whoever it was before')
+    else t.same(seen, {}, 'and opens nothing')
   })
 }
 
@@ -131,6 +141,23 @@ test('an application may reset the session itself, destroy it, or refuse who com
   const third = new Visitor()
   t.equal((await refuses.signIn(third)).status, 403)
   t.same(await refuses.read(third), {}, 'no session was made')
+
+  let isRefusing = false
+  const mixed = await openIdScene(t, {
+    store,
+    atCallback: async (req: Req) => {
+      if (isRefusing) return [403, {}, 'not for you']
+      ;(await req.session).userinfo = {}
+      return [303, { location: '/' }, null]
+    },
+  })
+  const fourth = new Visitor()
+  await mixed.signIn(fourth)
+  t.match(await mixed.read(fourth), { openid: { uid: '1815' } })
+  isRefusing = true
+  fourth.jars.delete(new URL(mixed.provider.issuer).host)
+  t.equal((await mixed.signIn(fourth, 'grace', 'hopper')).status, 403)
+  t.same(await mixed.read(fourth), {}, 'whoever was signed in before is not, either')
 })
 
 test('a callback with a wrong state, or with none, signs nobody in', async (t) => {
@@ -365,6 +392,7 @@ test('a form may say which path to come back to, and no other address', async (t
   t.equal(await originFor('/reports?of=today#end'), '/reports?of=today#end')
   for (const evil of [
     'https://evil.example/',
+    `/${'x'.repeat(500)}`,
     '//evil.example',
     '/\\evil.example',
     '/.//evil.example',
@@ -495,7 +523,7 @@ test('a session that is read above openid() ends with its token as well', async 
   t.same(await scene.read(visitor), {})
 })
 
-const REFRESHING = {
+const REFRESHING: SceneOptions = {
   openid: {
     endWithToken: true,
     keep: ['id_token', 'access_token', 'refresh_token'],
@@ -503,10 +531,10 @@ const REFRESHING = {
     params: { prompt: 'consent' },
   },
   provider: { ttl: 3600, grants: ['authorization_code', 'refresh_token'] },
-} as const
+}
 
 test('where a refresh token is kept, the session lives on with a new token, which is asked for once', async (t) => {
-  const scene = await openIdScene(t, { store: new MemoryStore(), ...(REFRESHING as object) })
+  const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
   const visitor = new Visitor()
   const outcomes: string[] = []
   const listener = (message: unknown): void => void outcomes.push((message as SignInMessage).outcome)
@@ -530,7 +558,7 @@ test('where a refresh token is kept, the session lives on with a new token, whic
 })
 
 test('whoever the provider has locked out is signed out; a provider that is down ends nothing', async (t) => {
-  const scene = await openIdScene(t, { store: new MemoryStore(), ...(REFRESHING as object) })
+  const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
   const visitor = new Visitor()
   await scene.signIn(visitor)
   const { refresh_token } = (await scene.read(visitor))['openid'] as { refresh_token: string }
@@ -557,6 +585,101 @@ test('whoever the provider has locked out is signed out; a provider that is down
   t.match(await scene.read(other), { userinfo: { sub: '1906' } }, 'the session was left as it is')
 })
 
+test('a provider that is busy or ill ends nothing, and a new token is not lost with the request that got it', async (t) => {
+  const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
+  const visitor = new Visitor()
+  await scene.signIn(visitor)
+  scene.wait(3605)
+  t.equal((await visitor.get(`${scene.url}/throw`)).status, 500, 'it was refreshed, and not saved')
+  await scene.provider.close()
+  t.match(await scene.read(visitor), { userinfo: { sub: '1815' } }, 'and is saved now, without the provider')
+
+  const other = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
+  await other.signIn(visitor)
+  other.wait(3605)
+  const otherPort = Number(new URL(other.provider.issuer).port)
+  await other.provider.close()
+  const answers: [status: number, body: string][] = [
+    [429, '{"error":"too_many_requests"}'],
+    [401, '{"error":"invalid_client"}'],
+    [403, '<html>'],
+    [200, '{"access_token":"secret-token",}'],
+  ]
+  let answer = answers[0]
+  await standIn(
+    t,
+    (_req, res) => void res.writeHead(answer?.[0] ?? 500, { 'content-type': 'application/json' }).end(answer?.[1]),
+    otherPort,
+  )
+  for (answer of answers) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    t.equal((await visitor.get(`${other.url}/read`)).status, 500, answer[1])
+  }
+  const shown = other.errors.map((error) => `${String(error)} ${String((error as Error).cause)}`).join('\n')
+  t.match(shown, /could not be asked/)
+  t.notMatch(shown, /secret-token/)
+  other.wait(-3605)
+  t.match(await other.read(visitor), { userinfo: { sub: '1815' } })
+})
+
+test('a reset while the token is refreshed stays a reset', async (t) => {
+  const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
+  const visitor = new Visitor()
+  await scene.signIn(visitor)
+  scene.wait(3605)
+  t.equal((await visitor.get(`${scene.url}/reset-while-reading`)).body, 'reset')
+  t.same(await scene.read(visitor), {})
+  await scene.signIn(visitor)
+  scene.wait(3605)
+  t.equal((await visitor.get(`${scene.url}/logout`)).status, 303)
+  t.same(await scene.read(visitor), {})
+})
+
+/** A store that takes a while, as one in the network. */
+class SlowStore extends MemoryStore {
+  override async fromCookie(...asked: Parameters<MemoryStore['fromCookie']>): Promise<LoadedSession | undefined> {
+    await new Promise((resolve) => setImmediate(resolve))
+    return super.fromCookie(...asked)
+  }
+}
+
+test('a session that a layer above is just reading ends with its token as well', async (t) => {
+  const scene = await openIdScene(t, {
+    store: new SlowStore(),
+    openid: { endWithToken: true },
+    above: (app) => (req) => {
+      void (req as Req).session.then((data) => data)
+      return app(req)
+    },
+  })
+  const visitor = new Visitor()
+  await scene.signIn(visitor)
+  t.match(await scene.read(visitor), { userinfo: { sub: '1815' } })
+  scene.wait(3605)
+  t.same(await scene.read(visitor), {})
+})
+
+test('whoever signs out is not held up by a token that is over, and a provider that says nothing', async (t) => {
+  const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
+  const visitor = new Visitor()
+  await scene.signIn(visitor)
+  scene.wait(3605)
+  await scene.provider.close()
+  let asked = 0
+  await standIn(t, () => void asked++, Number(new URL(scene.provider.issuer).port))
+  const { headers } = await visitor.get(`${scene.url}/logout`)
+  t.equal(new URL(headers.location as string).origin, scene.provider.issuer)
+  t.equal(asked, 0, 'what was known of the provider is enough')
+})
+
+test('a Host that cannot be is a failure as any other', async (t) => {
+  const scene = await openIdScene(t)
+  const { port } = new URL(scene.url)
+  const answer = await ask(Number(port), '/auth/oauth2/callback?state=a', { headers: { host: '[' } })
+  t.equal(failureIn(answer), 'csrf_detected')
+  t.same(scene.errors, [])
+})
+
 test('tokens are kept where they are asked for, and those that fit no cookie are told apart', async (t) => {
   const keep = ['id_token', 'access_token'] as const
   const stored = await openIdScene(t, { store: new MemoryStore(), openid: { keep } })
@@ -573,19 +696,46 @@ test('tokens are kept where they are asked for, and those that fit no cookie are
   t.notOk('userinfo' in (await large.read(visitor)))
 })
 
-test('two providers stand side by side, below a path of their own', async (t) => {
-  const second = await startProvider({ clients: [] })
-  t.teardown(() => second.close())
-  const scene = await openIdScene(t, {
-    openid: { returnTo: ['/'] },
-    above: openid({ ...OPTIONS, issuer: second.issuer, provider: 'other' }) as Middleware,
-  })
-  const visitor = new Visitor()
-  const other = await visitor.post(`${scene.url}/auth/other`)
-  t.equal(new URL(other.headers.location as string).origin, second.issuer)
-  t.equal(failureIn(await scene.signIn(visitor)), undefined)
-  t.match(await scene.read(visitor), { openid: { provider: 'oauth2' } })
-  t.equal(new URL((await visitor.get(`${scene.url}/logout`)).headers.location as string).origin, scene.provider.issuer)
+test('two providers stand side by side', async (t) => {
+  let app: App = () => [503, {}, null]
+  const { url } = await serve(t, (req) => app(req))
+  const providers = await Promise.all(
+    ['outer', 'inner'].map((name) =>
+      startProvider({
+        clients: [
+          {
+            client_id: CLIENT.clientId,
+            client_secret: CLIENT.clientSecret,
+            redirect_uris: [`${url}/auth/${name}/callback`],
+          },
+        ],
+      }),
+    ),
+  )
+  for (const provider of providers) t.teardown(() => provider.close())
+  const [outer, inner] = providers.map(({ issuer }) => issuer) as [string, string]
+  app = new Builder()
+    .use(cookies({ secret: SECRET }))
+    .use(session({ store: new MemoryStore() }))
+    .use(openid({ ...OPTIONS, issuer: outer, provider: 'outer' }))
+    .use(openid({ ...OPTIONS, issuer: inner, provider: 'inner' }))
+    .run(async (req) => {
+      if (req.url === '/read') return [200, {}, JSON.stringify(await req.session)]
+      if (req.url === '/logout') return [303, { location: await logoutUrl(req) }, null]
+      return [req.auth ? 200 : 404, {}, req.auth?.provider ?? 'nobody']
+    })
+  for (const [name, issuer] of [
+    ['outer', outer],
+    ['inner', inner],
+  ]) {
+    const visitor = new Visitor()
+    const { headers } = await visitor.post(`${url}/auth/${name}`)
+    t.equal(new URL(headers.location as string).origin, issuer)
+    t.equal((await visitor.get(await visitor.signInAt(headers.location as string))).body, name)
+    t.match(JSON.parse((await visitor.get(`${url}/read`)).body), { openid: { provider: name, uid: '1815' } })
+    t.equal(new URL((await visitor.get(`${url}/logout`)).headers.location as string).origin, issuer)
+    t.equal((await visitor.get(`${url}/elsewhere`)).body, 'nobody')
+  }
 })
 
 test('below map() the paths are those of the browser', async (t) => {
