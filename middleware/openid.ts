@@ -118,7 +118,7 @@ const PRIVATE = { 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' 
  */
 export function openid(
   options: OpenIdOptions,
-): Middleware<Added, { readonly session: unknown; readonly cookies: CookieJar }> {
+): Middleware<{ readonly auth: AuthHash | undefined }, { readonly session: unknown; readonly cookies: CookieJar }> {
   const layer = new OpenId(options)
   return describe('openid', { adds: ['auth'], needs: ['session', 'cookies.secret'] }, (app) => {
     const inner = app as App<Needed & Added>

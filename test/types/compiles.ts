@@ -19,6 +19,14 @@ import {
   type Session,
   type SessionHandle,
 } from '../../lib/index.ts'
+import {
+  logoutUrl,
+  openid,
+  type AuthHash,
+  type Claims,
+  type OpenIdOptions,
+  type SignedIn,
+} from '../../middleware/openid.ts'
 
 /** Takes a value of exactly this type, neither narrower nor `any`. */
 type Exactly<Expected> = <Given>(
@@ -189,4 +197,25 @@ export function bodiesAndHeaders(): RackBody[] {
       yield new Uint8Array(1)
     })(),
   ]
+}
+
+export function signingIn(): App {
+  const options: OpenIdOptions = {
+    issuer: new URL('https://example.com/'),
+    clientId: 'a',
+    params: (req) => ({ ui_locales: req.headers['accept-language'] ?? 'en' }),
+  }
+  return new Builder()
+    .use(cookies())
+    .use(session<{ userinfo: Claims; openid: SignedIn }>())
+    .use(openid({ ...options, clientSecret: process.env['CLIENT_SECRET'] }))
+    .run(async (req) => {
+      const { userinfo, openid: signedIn } = await req.session
+      const ends: number | undefined = signedIn?.ends_at
+      if (req.auth === undefined) return [303, { location: await logoutUrl(req, '/') }, `${userinfo?.sub} ${ends}`]
+      const { uid, info, credentials, extra }: AuthHash = req.auth
+      const texts: (string | undefined)[] = [uid, info.name, info.email, credentials.token, extra.raw_info.sub]
+      ;(await req.session).userinfo = extra.raw_info
+      return [200, {}, texts.join(' ')]
+    })
 }

@@ -10,6 +10,7 @@ import {
   type RequestOf,
   type SessionHandle,
 } from '../../lib/index.ts'
+import { openid } from '../../middleware/openid.ts'
 
 const ok: App = () => [200, {}, '']
 
@@ -128,4 +129,32 @@ export function responses(): void {
   response[0] = 404
   // @ts-expect-error -- nor its headers
   response[1]['a'] = 'c'
+}
+
+export function signingIn(): void {
+  const options = { issuer: 'https://example.com/', clientId: 'a' }
+  const layer = openid(options)
+  // @ts-expect-error -- there is no jar
+  new Builder().use(layer)
+  // @ts-expect-error -- there is no session
+  new Builder().use(cookies()).use(layer)
+  const stack = new Builder().use(cookies()).use(session()).use(layer)
+  // @ts-expect-error -- most requests come from no provider
+  stack.run((req) => [200, {}, req.auth.uid])
+  // @ts-expect-error -- there is no such key
+  stack.run((req) => [200, {}, req.auth?.info.nmae ?? ''])
+  // @ts-expect-error -- not every provider tells the address
+  stack.run((req) => [200, {}, req.auth ? req.auth.info.email : ''])
+  // @ts-expect-error -- openid() is not there
+  new Builder().use(cookies()).run((req) => [200, {}, req.auth?.uid ?? ''])
+  // @ts-expect-error -- who it is for
+  openid({ issuer: 'https://example.com/' })
+  // @ts-expect-error -- no such token
+  openid({ ...options, keep: ['code'] })
+  // @ts-expect-error -- a list
+  openid({ ...options, returnTo: '/' })
+  // @ts-expect-error -- seconds
+  openid({ ...options, timeout: '10s' })
+  // @ts-expect-error -- no option
+  openid({ ...options, domain: 'example.com' })
 }
