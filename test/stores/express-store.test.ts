@@ -270,7 +270,7 @@ test('a store that never calls back is an error within the deadline', async (t) 
     message: /within 50 ms/,
   })
   await t.rejects(store.deleteSession(req(), SessionId.generate()), { code: 'ERR_STORE_TIMEOUT' })
-  t.ok(performance.now() - begin < 1000)
+  t.ok(performance.now() - begin < 10_000)
 })
 
 async function overRedis(t: Test): Promise<{ server: RedisServer; browser: Browser; errors: unknown[] }> {
