@@ -193,7 +193,7 @@ export class RequestSession {
       first === undefined ? guard : (session) => Promise.resolve(first(session)).then(() => guard(session))
   }
 
-  /** Takes the guards off, for who is about to end the session anyway. */
+  /** Takes the guards off, where the session is about to end, or to be another one. */
   static unguard(handle: RequestSession): void {
     handle.#guard = undefined
   }

@@ -256,6 +256,8 @@ class OpenId {
       return this.#fail(req, failureOf(error), detailsOfFailure(error), attempt.origin)
     }
     const auth = authHash(this.name, grant.claims, grant.credentials, attempt.origin)
+    // whether the token of before is over does not matter any more
+    RequestSession.unguard(session)
     await this.#renew(session, auth)
     const response = await callInner(app, req, { auth })
     if (response[0] >= 400) {

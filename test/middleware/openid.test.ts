@@ -622,6 +622,26 @@ test('a provider that is busy or ill ends nothing, and a new token is not lost w
   t.match(await other.read(visitor), { userinfo: { sub: '1815' } })
 })
 
+test('whoever cannot be given a new token can sign in again', async (t) => {
+  const scene = await openIdScene(t, {
+    store: new MemoryStore(),
+    openid: { endWithToken: true },
+    above: (app) => async (req) => {
+      if (req.url !== '/of-a-client-that-may-not-refresh') return app(req)
+      ;(await (req as Req).session)['openid'] = { provider: 'oauth2', uid: '1815', ends_at: 1, refresh_token: 'a' }
+      return [200, {}, '']
+    },
+  })
+  const visitor = new Visitor()
+  await visitor.get(`${scene.url}/cart`)
+  await visitor.get(`${scene.url}/of-a-client-that-may-not-refresh`)
+  t.equal((await visitor.get(`${scene.url}/read`)).status, 500)
+  t.match(scene.errors, [{ code: 'ERR_PROVIDER_UNAVAILABLE' }])
+  t.match(String((scene.errors[0] as Error).cause), /invalid_request/, 'nobody was locked out')
+  t.equal((await scene.signIn(visitor)).headers.location, '/dashboard')
+  t.match(await scene.read(visitor), { cart: ['tea'], userinfo: { sub: '1815' } })
+})
+
 test('a reset while the token is refreshed stays a reset', async (t) => {
   const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
   const visitor = new Visitor()
