@@ -100,7 +100,7 @@ export class RequestSession {
     onfulfilled?: ((hash: SessionData) => A | PromiseLike<A>) | null,
     onrejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    return this.#load().then(onfulfilled, onrejected)
+    return this.#guarded().then(onfulfilled, onrejected)
   }
 
   reset(): SessionData {
@@ -181,13 +181,8 @@ export class RequestSession {
     return { destroyed: handle.#state === 'destroyed', inCookie, now: handle.#jar.config.clock() }
   }
 
-  /** From now on `guard` sees the session when it is found, before others do, unless it was loaded already. */
+  /** Whoever awaits a session from now on has it seen by `guard` first, if there is one. */
   static guard(handle: RequestSession, guard: SessionGuard): void {
-    if (handle.#promise !== undefined) {
-      // it is on its way
-      if (handle.#hash === undefined) handle.#promise = handle.#guarded(handle.#promise, guard)
-      return
-    }
     const first = handle.#guard
     handle.#guard =
       first === undefined ? guard : (session) => Promise.resolve(first(session)).then(() => guard(session))
@@ -238,15 +233,20 @@ export class RequestSession {
     } catch (error) {
       this.#promise = new Promise((resolve) => resolve(this.#failed(error)))
     }
-    if (this.#guard !== undefined) this.#promise = this.#guarded(this.#promise, this.#guard)
     return this.#promise
   }
 
-  async #guarded(loading: Promise<SessionData>, guard: SessionGuard): Promise<SessionData> {
-    const session = await loading
-    const isFound = this.#record !== undefined && this.#record.gone !== true && !this.#reset && this.#state === 'open'
-    if (isFound) await guard(session)
-    return session
+  /** The session, once it is loaded and its guard has seen it. */
+  #guarded(): Promise<SessionData> {
+    const loading = this.#load()
+    const guard = this.#guard
+    if (guard === undefined || this.#state !== 'open') return loading
+    this.#guard = undefined
+    return (this.#promise = loading.then(async (session) => {
+      const isFound = this.#record !== undefined && this.#record.gone !== true && !this.#reset && this.#state === 'open'
+      if (isFound) await guard(session)
+      return session
+    }))
   }
 
   /** The first of the cookies, from the `nth` on, that opens; at once, where the store answers at once. */
@@ -365,7 +365,7 @@ export class RequestSession {
   #save(): Awaitable<CommitMessage['cookie']> {
     const acts = this.#renew || this.#clear || this.#options?.expireAfter !== undefined
     if (this.#hash === undefined && acts && this.#sent()) {
-      return this.#load().then(() => this.#commit())
+      return this.#guarded().then(() => this.#commit())
     }
     return this.#commit()
   }

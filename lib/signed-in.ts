@@ -1,4 +1,4 @@
-import { present, type AuthHash } from './auth-hash.ts'
+import { present, type AuthCredentials } from './auth-hash.ts'
 import { TokenOverflowError } from './errors.ts'
 import type { Grant } from './openid-provider.ts'
 import type { SessionData } from './session-hash.ts'
@@ -32,17 +32,16 @@ export function signedIn(session: SessionData): SignedIn | undefined {
 }
 
 export function tokensOf(
-  { credentials }: Pick<AuthHash, 'credentials'>,
+  { id_token, token, refresh_token }: AuthCredentials,
   keep: readonly KeptToken[],
 ): Partial<SignedIn> {
-  const { id_token, token, refresh_token } = credentials
   const all = { id_token, access_token: token, refresh_token }
   return present(Object.fromEntries(keep.map((name) => [name, all[name]])))
 }
 
 /** The same sign-in, with what a refresh brought. */
 export function refreshed(before: SignedIn, { credentials, endsAt }: Grant, keep: readonly KeptToken[]): SignedIn {
-  return { ...before, ...tokensOf({ credentials }, keep), ends_at: endsAt }
+  return { ...before, ...tokensOf(credentials, keep), ends_at: endsAt }
 }
 
 /** @throws {TokenOverflowError} tokens that no cookie has room for */

@@ -161,22 +161,33 @@ export async function logoutUrl(req: IncomingMessage, returnTo = '/'): Promise<s
   return layer.logoutUrl(req, returnTo, kept?.id_token)
 }
 
+/** The options, checked and with their defaults. `keep` has none before it is known where sessions are. */
+interface Settings extends OpenIdClient {
+  readonly origin: string | undefined
+  readonly provider: string
+  readonly path: string
+  readonly params: NonNullable<OpenIdOptions['params']>
+  readonly returnTo: readonly string[]
+  readonly keep: readonly KeptToken[] | undefined
+  readonly endWithToken: boolean
+  readonly log: NonNullable<OpenIdOptions['log']>
+}
+
 class OpenId {
   readonly name: string
   readonly #provider: OpenIdProvider
   readonly #start: string
   readonly #callback: string
   readonly #failure: string
-  readonly #options: OpenIdOptions
-  readonly #returnTo: readonly string[]
+  readonly #settings: Settings
   readonly #own: readonly OpenId[] = [this]
   readonly #refreshes = new Map<string, Promise<Grant>>()
 
   constructor(options: OpenIdOptions) {
-    const { provider = 'oauth2', path = '/auth', returnTo = ['/'] } = options
-    this.#provider = new OpenIdProvider(checked(options))
-    this.#options = options
-    this.#returnTo = returnTo
+    const settings = settingsOf(options)
+    const { provider, path } = settings
+    this.#provider = new OpenIdProvider(settings)
+    this.#settings = settings
     this.name = provider
     this.#start = `${path}/${provider}`
     this.#callback = `${this.#start}/callback`
@@ -187,31 +198,22 @@ class OpenId {
     const session = requireSession(req, 'openid')
     const outer = req[LAYERS]
     req[LAYERS] = outer === undefined ? this.#own : [...outer, this]
-    if (this.#options.endWithToken === true) {
+    if (this.#settings.endWithToken) {
       RequestSession.guard(session, (data) => this.#endIfOver(req, session, data))
-      // a layer above has read it
-      if (session.loaded) {
-        return session.then((data) => this.#endIfOver(req, session, data)).then(() => this.#route(app, req, session))
-      }
     }
-    return this.#route(app, req, session)
-  }
-
-  #route(app: App<Needed & Added>, req: Needed, session: RequestSession): Awaitable<RackResponse> {
     if (req.url?.startsWith(this.#start) === true) {
       const path = req.url.split('?', 1)[0]
       if (path === this.#start && req.method === 'POST') return this.#begin(req)
       if (path === this.#callback && req.method === 'GET') return this.#finish(app, req, session)
     }
     // the layer above may be the one that somebody signed in through
-    const isInner = (req[LAYERS] as readonly OpenId[]).length > 1
-    return callInner(app, req, { auth: isInner ? (req as Partial<Added>).auth : undefined })
+    return callInner(app, req, { auth: outer === undefined ? undefined : (req as Partial<Added>).auth })
   }
 
   async logoutUrl(req: IncomingMessage, returnTo: string, idToken: string | undefined): Promise<string> {
     const origin = this.#originOf(req)
     const address = addressOf(returnTo, origin)
-    if (address === undefined || !this.#returnTo.some((allowed) => addressOf(allowed, origin) === address)) {
+    if (address === undefined || !this.#settings.returnTo.some((allowed) => addressOf(allowed, origin) === address)) {
       throw new ReturnAddressError()
     }
     try {
@@ -224,7 +226,7 @@ class OpenId {
 
   /** Sends the browser to the provider. */
   async #begin(req: Needed): Promise<RackResponse> {
-    const { params = {} } = this.#options
+    const { params } = this.#settings
     if (!this.#isOwnPage(req)) return this.#fail(req, 'authenticity_error', 'The request comes from another site.')
     const form = req.form === undefined ? undefined : await req.form()
     const query = new URLSearchParams(req.url?.split('?').slice(1).join('?'))
@@ -290,12 +292,12 @@ class OpenId {
     const { destroyed, inCookie } = RequestSession.stateOf(session)
     if (destroyed) return
     const data = await session
-    const { endWithToken = false, keep = inCookie ? [] : USUAL } = this.#options
+    const { endWithToken, keep = inCookie ? [] : USUAL } = this.#settings
     const kept: SignedIn = {
       provider: this.name,
       uid: auth.uid,
       ...(endWithToken ? { ends_at: endsAt } : {}),
-      ...tokensOf(auth, keep),
+      ...tokensOf(auth.credentials, keep),
     }
     if (inCookie) checkRoom(kept)
     data[SIGNED_IN] = { ...kept }
@@ -328,7 +330,7 @@ class OpenId {
     // the session may have been reset or destroyed meanwhile
     if (signedIn(data)?.refresh_token !== refreshToken) return
     if (grant?.claims.sub === kept.uid) {
-      data[SIGNED_IN] = { ...refreshed(kept, grant, this.#options.keep ?? []) }
+      data[SIGNED_IN] = { ...refreshed(kept, grant, this.#settings.keep ?? []) }
       this.#publish(req, 'refreshed')
     } else {
       this.#log(`The provider ${this.name} gave no new token, and the session ended: ${why}`, req)
@@ -363,7 +365,7 @@ class OpenId {
   }
 
   #log(reason: string, req: IncomingMessage): void {
-    const { log = (text: string): void => console.warn(text) } = this.#options
+    const { log } = this.#settings
     if (log) log(reason, req)
   }
 
@@ -374,7 +376,7 @@ class OpenId {
   }
 
   #originOf(req: IncomingMessage): string {
-    return this.#options.origin ?? originOf(req)
+    return this.#settings.origin ?? originOf(req)
   }
 
   /** As `csrf()` sees it, for an application without it: who sends neither header is no browser of today. */
@@ -412,10 +414,10 @@ function addressOf(text: string, origin: string): string | undefined {
 }
 
 /** @throws {InvalidOptionError} */
-function checked(options: OpenIdOptions): OpenIdClient {
+function settingsOf(options: OpenIdOptions): Settings {
   const { issuer, clientId, clientSecret, clientAuth, origin, provider = 'oauth2', path = '/auth' } = options
-  const { scope = 'openid profile email', params = {}, returnTo = ['/'], logout = 'openid', keep = [] } = options
-  const { endWithToken = false, timeout = 10, log = false } = options
+  const { scope = 'openid profile email', params = {}, returnTo = ['/'], logout = 'openid', keep } = options
+  const { endWithToken = false, timeout = 10, log = (text: string): void => console.warn(text) } = options
   const at = URL.canParse(String(issuer)) ? new URL(issuer) : undefined
   const isHere = at?.protocol === 'http:' && isLoopbackHost(at.hostname)
   if (at === undefined || !(at.protocol === 'https:' || isHere) || at.search !== '' || at.hash !== '') {
@@ -450,7 +452,7 @@ function checked(options: OpenIdOptions): OpenIdClient {
   if (!Array.isArray(returnTo) || !returnTo.every((to) => addressOf(String(to), 'http://localhost') !== undefined)) {
     throw new InvalidOptionError("openid({ returnTo }) takes a list of paths and addresses, for example ['/'].")
   }
-  if (!Array.isArray(keep) || !keep.every((token) => TOKENS.includes(token))) {
+  if (keep !== undefined && !(Array.isArray(keep) && keep.every((token) => TOKENS.includes(token)))) {
     throw new InvalidOptionError(`openid({ keep }) takes a list of ${TOKENS.join(', ')}.`)
   }
   if (typeof endWithToken !== 'boolean') throw new InvalidOptionError('openid({ endWithToken }) takes true or false.')
@@ -461,5 +463,6 @@ function checked(options: OpenIdOptions): OpenIdClient {
   if (typeof params !== 'function' && (typeof params !== 'object' || params === null)) {
     throw new InvalidOptionError("openid({ params }) takes an object, for example { prompt: 'login' }, or a function.")
   }
-  return { issuer: at, clientId, clientSecret, clientAuth, scope, logout, timeout }
+  const client = { issuer: at, clientId, clientSecret, clientAuth, scope, logout, timeout }
+  return { ...client, origin, provider, path, params, returnTo, keep, endWithToken, log }
 }

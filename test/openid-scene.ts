@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import { parseSetCookie } from 'cookie'
 import { startProvider, type Provider, type ProviderOptions } from '../examples/openid-provider/provider.ts'
 import {
   Builder,
@@ -12,7 +11,7 @@ import {
 } from '../lib/index.ts'
 import { logoutUrl, openid, type AuthHash, type OpenIdOptions } from '../middleware/openid.ts'
 import { freePort } from './free-port.ts'
-import { serve, type Answer, type Ask, type Owner } from './server.ts'
+import { keepCookies, serve, type Answer, type Ask, type Owner } from './server.ts'
 import { SECRET } from './session-app.ts'
 
 export const CLIENT = { clientId: 'the-tests', clientSecret: 'a secret of the provider and the tests' }
@@ -44,12 +43,7 @@ export class Visitor {
       ...(options.body === undefined ? {} : { body: options.body }),
     })
     const lines = response.headers.getSetCookie()
-    for (const line of lines) {
-      const { name, value = '', maxAge, expires } = parseSetCookie(line, { decode: (raw) => raw })
-      const ended = maxAge === undefined ? expires !== undefined && expires.getTime() <= Date.now() : maxAge <= 0
-      if (ended) this.jar(host).delete(name)
-      else this.jar(host).set(name, value)
-    }
+    keepCookies(this.jar(host), lines)
     const headers = Object.fromEntries(response.headers)
     return { status: response.status, headers, cookies: lines, body: await response.text() }
   }

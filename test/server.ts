@@ -74,6 +74,16 @@ export function askRaw(port: number, text: string): Promise<string> {
   })
 }
 
+/** Puts what Set-Cookie lines say into a jar of names and values, as they stand in a Cookie header. */
+export function keepCookies(jar: Map<string, string>, lines: readonly string[]): void {
+  for (const line of lines) {
+    const { name, value = '', maxAge, expires } = parseSetCookie(line, { decode: (raw) => raw })
+    const ended = maxAge === undefined ? expires !== undefined && expires.getTime() <= Date.now() : maxAge <= 0
+    if (ended) jar.delete(name)
+    else jar.set(name, value)
+  }
+}
+
 /** A browser, as far as cookies of one host go. */
 export class Client {
   readonly port: number
@@ -91,12 +101,7 @@ export class Client {
   async get(path: string, options: Ask = {}): Promise<Answer> {
     const headers = this.jar.size > 0 ? { cookie: this.cookie, ...options.headers } : options.headers
     const answer = await ask(this.port, path, { ...options, ...(headers ? { headers } : undefined) })
-    for (const line of answer.cookies) {
-      const { name, value = '', maxAge, expires } = parseSetCookie(line, { decode: (raw) => raw })
-      const ended = maxAge === undefined ? expires !== undefined && expires.getTime() <= Date.now() : maxAge <= 0
-      if (ended) this.jar.delete(name)
-      else this.jar.set(name, value)
-    }
+    keepCookies(this.jar, answer.cookies)
     return answer
   }
 

@@ -5,7 +5,12 @@ import { fail, freePort, start } from './program.ts'
 test('npm run example starts an example with its provider, and says where and how to sign in', async (t) => {
   const program = await start(t, 'run', { args: ['spa/plain'], env: { PORT: await freePort() } })
   t.match(program.output(), `spa/plain is at ${program.url} (Ctrl+C ends it)\n`)
-  await t.resolves(sees(program.output, /^Sign in as ada \/ lovelace or as .+\. The provider is at .+\n/m))
+  await t.resolves(
+    sees(
+      program.output,
+      /^Sign in as ada \/ lovelace or as grace \/ hopper or as charles \/ babbage\. The provider is at .+\n/m,
+    ),
+  )
   const [, port] = /The provider is at http:\/\/127\.0\.0\.1:(\d+)$/m.exec(program.output()) ?? []
   t.equal((await ask(program.port, '/')).status, 200)
   t.equal((await ask(Number(port), '/.well-known/openid-configuration')).status, 200)

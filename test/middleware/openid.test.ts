@@ -679,6 +679,24 @@ test('a session that a layer above is just reading ends with its token as well',
   t.same(await scene.read(visitor), {})
 })
 
+test('a session that nobody awaits below is neither refreshed nor ended, also where one above has begun to read it', async (t) => {
+  const scene = await openIdScene(t, {
+    store: new SlowStore(),
+    ...REFRESHING,
+    above: (app) => (req) => {
+      void (req as Req).session.then((data) => data)
+      return app(req)
+    },
+  })
+  const visitor = new Visitor()
+  await scene.signIn(visitor)
+  scene.wait(3605)
+  await scene.provider.close()
+  t.equal((await visitor.get(`${scene.url}/`)).body, 'home')
+  t.equal((await visitor.get(`${scene.url}/read`)).status, 500)
+  t.match(scene.errors, [{ code: 'ERR_PROVIDER_UNAVAILABLE' }])
+})
+
 test('whoever signs out is not held up by a token that is over, and a provider that says nothing', async (t) => {
   const scene = await openIdScene(t, { store: new MemoryStore(), ...REFRESHING })
   const visitor = new Visitor()
