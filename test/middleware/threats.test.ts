@@ -151,9 +151,12 @@ test('signatures and tokens are compared in constant time, whether they are righ
       return json(req.cookies.signed.get('n'))
     })
   const client = new Client((await serve(t, app)).port)
-  /** Near the end, in the middle, and near the beginning of what is compared. */
+  /**
+   * Near the end, in the middle, and near the beginning of what is compared. Not in the last four characters: base64
+   * with other unused bits there is refused before anything is compared.
+   */
   const wrong = (text: string): string[] =>
-    [text.length - 2, text.length - 20, text.length - 40].map((at) =>
+    [text.length - 6, text.length - 20, text.length - 40].map((at) =>
       text.slice(0, at).concat(text[at] === '0' ? '1' : '0', text.slice(at + 1)),
     )
 
