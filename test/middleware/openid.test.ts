@@ -165,7 +165,7 @@ test('a callback with a wrong state, or with none, signs nobody in', async (t) =
   const visitor = new Visitor()
   const back = await visitor.signInAt(await scene.begin(visitor))
   for (const change of [
-    (url: URL) => url.searchParams.set('state', `x${url.searchParams.get('state')?.slice(1)}`),
+    (url: URL) => url.searchParams.set('state', `!${url.searchParams.get('state')?.slice(1)}`),
     // the cookie is found by the beginning of it
     (url: URL) => url.searchParams.set('state', `${url.searchParams.get('state')?.slice(0, -1)}!`),
     (url: URL) => url.searchParams.delete('state'),
